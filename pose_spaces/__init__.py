@@ -1,0 +1,1 @@
+"""Named pose spaces, and the code that draws from them."""

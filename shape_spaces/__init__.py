@@ -1,0 +1,1 @@
+"""Named shape spaces, and the code that draws from them."""

@@ -1,0 +1,55 @@
+"""Landmark sets: named points of the base mesh, in a fixed order."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=48)]
+
+
+class Landmark(BaseModel):
+    """One landmark: a vertex of the skin, a joint inside, or the mirror image of another landmark."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Name = Field(description="Name in the labels, such as thumb or left_knee.")
+    vertex: int | None = Field(None, ge=0, description="Vertex of the MakeHuman base mesh (hm08), from 0.")
+    joint: str | None = Field(None, description="Bone whose head is the landmark; the point lies inside the body.")
+    mirror_of: str | None = Field(None, description="Name of the landmark of the other side that this one mirrors.")
+
+    @model_validator(mode="after")
+    def _one_definition(self) -> "Landmark":
+        if sum(value is not None for value in (self.vertex, self.joint, self.mirror_of)) != 1:
+            msg = f"landmark {self.name}: give exactly one of vertex, joint or mirror_of"
+            raise ValueError(msg)
+        return self
+
+
+class LandmarkSet(BaseModel):
+    """Landmarks in the order in which every label lists them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: Literal["hand", "body"] = Field(description="The model that the vertices belong to.")
+    description: str = Field("", description="What the set is for, and its source.")
+    landmarks: tuple[Landmark, ...] = Field(min_length=1, max_length=256, description="The landmarks, in order.")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The landmarks' names, in order."""
+        return tuple(landmark.name for landmark in self.landmarks)
+
+    @model_validator(mode="after")
+    def _names_resolve(self) -> "LandmarkSet":
+        seen = {landmark.name: landmark for landmark in self.landmarks}
+        if len(seen) != len(self.landmarks):
+            twice = next(name for name in self.names if self.names.count(name) > 1)
+            msg = f"landmark {twice} is named twice; give each landmark a name of its own"
+            raise ValueError(msg)
+        for landmark in self.landmarks:
+            if landmark.mirror_of is not None:
+                source = seen.get(landmark.mirror_of)
+                if source is None or source.mirror_of is not None:
+                    msg = f"landmark {landmark.name}: mirror_of {landmark.mirror_of!r} names no defined landmark of this set"
+                    raise ValueError(msg)
+        return self

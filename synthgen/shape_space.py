@@ -1,0 +1,58 @@
+"""Shape spaces: how the phenotypes and targets of MakeHuman bodies are distributed."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from synthgen.distributions import Distribution
+
+
+class Who(BaseModel):
+    """A phenotype conditioned on age and sex by anny's Beta distributions, which are calibrated on WHO growth data."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["who"] = "who"
+    shift: float = Field(0.0, ge=-1, le=1, description="Added to the drawn value (the phenotype's unit interval).")
+    scale: float = Field(1.0, ge=0, le=5, description="Factor on the deviation from the distribution's mean.")
+
+
+Phenotype = Annotated[Who | Distribution, Field(description="who, or a distribution over [0, 1].")]
+
+
+class ShapeGroup(BaseModel):
+    """One group of people, such as the women of a space."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weight: float = Field(1.0, gt=0, description="Relative frequency of the group.")
+    sex: Literal["male", "female"] = Field(description="The group's sex.")
+    age_years: Distribution = Field(description="Age in years, 0 to 90.")
+    height: Phenotype = Who()
+    weight_phenotype: Phenotype = Field(Who(), description="MakeHuman's weight phenotype: thin 0, fat 1.")
+    muscle: Phenotype = Who()
+    proportions: Phenotype = Who()
+    targets: dict[str, Distribution] = Field(
+        default_factory=dict,
+        description="Local targets by their MakeHuman name, in [-1, 1]; a name without its l- or r- moves both sides.",
+    )
+
+
+class TargetFile(BaseModel):
+    """A MakeHuman or MPFB2 target file of the user's own."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", description="Name under which the groups' targets draw it.")
+    path: str = Field(description="Path of the .target or .target.gz file, relative to the spec.")
+    sha256: str | None = Field(None, description="Digest of the file; filled in when the spec is read.")
+
+
+class ShapeSpace(BaseModel):
+    """A population of bodies."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    description: str = ""
+    groups: tuple[ShapeGroup, ...] = Field(min_length=1)
+    target_files: tuple[TargetFile, ...] = ()

@@ -1,0 +1,1 @@
+"""Training on streamed shards (not built yet: this package is empty on purpose)."""
