@@ -19,10 +19,10 @@ TEXT: Colour = (226, 229, 235)
 MUTED: Colour = (142, 149, 162)
 SILHOUETTE: Colour = (236, 236, 232)
 CLAY = np.array([222.0, 205.0, 188.0])
-# Viridis (CC0, van der Walt and Smith): equal steps look equally large, and it survives grey print and colour blindness.
+# Viridis (CC0, van der Walt and Smith): equal steps look equally large, in grey print and to the colour-blind too.
 _VIRIDIS = np.array(
     [
-        (68, 1, 84), (72, 21, 104), (71, 39, 119), (65, 56, 129), (59, 82, 139), (51, 99, 141), (44, 114, 142),
+        (68, 1, 84), (72, 24, 106), (71, 45, 123), (66, 64, 134), (59, 82, 139), (51, 99, 141), (44, 114, 142),
         (38, 130, 142), (33, 145, 140), (31, 160, 136), (40, 174, 128), (63, 188, 115), (94, 201, 98), (132, 212, 75),
         (173, 220, 48), (216, 226, 25), (253, 231, 37),
     ],
@@ -40,8 +40,11 @@ def landmark_colours(n: int) -> list[Colour]:
     colours = []
     for k in range(n):
         lightness = 0.6 if n < 8 or k % 2 == 0 else 0.78
-        red, green, blue = colorsys.hls_to_rgb(k / n, lightness, 1.0)
-        colours.append((round(red * 255), round(green * 255), round(blue * 255)))
+        rgb = np.array(colorsys.hls_to_rgb(k / n, lightness, 1.0))
+        luminance = float(rgb @ [0.21, 0.72, 0.07])
+        rgb += (1 - rgb) * max(0.0, 0.42 - luminance)  # blue is too dark to be seen on the page
+        red, green, blue = (round(float(channel) * 255) for channel in rgb)
+        colours.append((red, green, blue))
     return colours
 
 
@@ -49,12 +52,13 @@ def viridis(fraction: Floats) -> Pixels:
     """Colour numbers in [0, 1] of any shape; the result has a last axis of 3."""
     anchors = np.linspace(0, 1, len(_VIRIDIS))
     channels = [np.interp(fraction, anchors, _VIRIDIS[:, channel]) for channel in range(3)]
-    return np.round(np.stack(channels, axis=-1)).astype(np.uint8)
+    colours: Pixels = np.round(np.stack(channels, axis=-1)).astype(np.uint8)
+    return colours
 
 
 def colour_mask(mask: NDArray[np.bool_]) -> Pixels:
     """Draw a silhouette (H, W) light on dark."""
-    return np.where(mask[..., None], np.uint8(SILHOUETTE), np.uint8(PANEL))
+    return np.where(mask[..., None], np.array(SILHOUETTE, np.uint8), np.array(PANEL, np.uint8))
 
 
 def colour_depth(depth_mm: NDArray[np.float32]) -> Pixels:
@@ -112,8 +116,8 @@ def draw_dot(
     patch = pixels[top : max(bottom, 0), left : max(right, 0)]
     y, x = np.mgrid[top : top + patch.shape[0], left : left + patch.shape[1]] + 0.5
     distance = np.hypot(x - centre[0], y - centre[1])
-    ring = 0.32 * radius
-    for ink, edge, inner in ((PANEL, radius + 1.25, radius - ring - 1.25), (colour, radius, radius - ring)):
+    inside = 0.55 * radius
+    for ink, edge, inner in ((PANEL, radius + 1.25, inside), (colour, radius, inside)):
         cover = np.clip(edge + 0.5 - distance, 0, 1)
         if hollow:
             cover = cover * np.clip(distance - inner + 0.5, 0, 1)

@@ -224,9 +224,10 @@ def _require_weights(weights: tuple[float, ...] | None, n: int, what: str) -> No
         return
     if len(weights) != n:
         text = f"{len(weights)} weights for {n} {what}; give one weight for each of the {what}"
-        raise PydanticCustomError("weights", "{text}", {"text": text})
+        raise PydanticCustomError("weights", "{text}", {"text": text, "field": ("weights",)})
     if sum(weights) <= 0:
-        raise PydanticCustomError("weights", "{text}", {"text": "all weights are 0; make at least one larger"})
+        text = "all weights are 0; make at least one larger"
+        raise PydanticCustomError("weights", "{text}", {"text": text, "field": ("weights",)})
 
 
 def _between(fraction: Floats, low: float, high: float) -> Floats:

@@ -18,3 +18,21 @@ def stream(seed: int, index: int, name: str) -> np.random.Generator:
         name: The stream's name, such as ``shape`` or ``pose/1``.
     """
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(index, crc32(name.encode())))))
+
+
+class Stream:
+    """A named stream of one sample, divided into a substream for each named parameter.
+
+    The substreams are Philox counters 2**192 draws apart, so adding a parameter to a space moves no other draw.
+    """
+
+    def __init__(self, seed: int, index: int, name: str) -> None:
+        self._generator = stream(seed, index, name)
+        self._bits = self._generator.bit_generator
+        self._start = self._bits.state
+
+    def at(self, name: str) -> np.random.Generator:
+        """Return the generator, moved to the start of a parameter's substream; use it before the next call."""
+        self._start["state"]["counter"][3] = crc32(name.encode())
+        self._bits.state = self._start
+        return self._generator

@@ -53,6 +53,9 @@ class ShapeSpace(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    description: str = ""
-    groups: tuple[ShapeGroup, ...] = Field(min_length=1)
+    description: str = Field("", description="Who the people are, and the source.")
+    groups: tuple[ShapeGroup, ...] = Field(min_length=1, description="Groups of people, drawn by their weights.")
+    targets: dict[str, Distribution] = Field(
+        default_factory=dict, description="Local targets of every group; a group's own entry replaces this one."
+    )
     target_files: tuple[TargetFile, ...] = ()

@@ -1,0 +1,86 @@
+"""What Blender does to the process that imports it, and how to live with that. Nothing here imports it."""
+
+import contextlib
+import ctypes
+import logging
+import os
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from types import FrameType
+from typing import NoReturn
+
+
+def leave(code: int) -> NoReturn:
+    """End a process that has imported bpy, with its true exit status.
+
+    Blender crashes while the interpreter shuts down if it was used outside the main thread.
+    """
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(code)
+
+
+def keep_to_core(rank: int) -> None:
+    """Keep this thread, and what it starts from now on, to one of the cores that this process may use.
+
+    Blender hands each frame through several threads that wait for one another: cheap on one core, slow across cores.
+    Call it before the first engine, with another rank in each worker; without effect outside Linux.
+    """
+    if sys.platform == "linux":
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[rank % len(cores)]})
+
+
+def scratch_folder(n_bytes: int) -> str | None:
+    """Return a folder in memory with room for ``n_bytes``, or None for the usual temporary folder."""
+    memory = "/dev/shm"  # noqa: S108
+    fits = os.access(memory, os.W_OK | os.X_OK) and shutil.disk_usage(memory).free >= n_bytes
+    return memory if fits else None
+
+
+@contextlib.contextmanager
+def signals_deferred() -> Iterator[None]:
+    """Hold back Python's signal handlers: Blender runs Python inside a render, and an exception there crashes it."""
+    if threading.current_thread() is not threading.main_thread():  # Handlers only ever run in the main thread.
+        yield
+        return
+    arrived: list[tuple[int, FrameType | None]] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number, handler in handlers.items():
+        if callable(handler):
+            signal.signal(number, lambda *details: arrived.append(details))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            if callable(handler):
+                signal.signal(number, handler)
+        for arrival, frame in arrived[:1]:
+            handler = handlers[signal.Signals(arrival)]
+            if callable(handler):
+                handler(arrival, frame)
+
+
+@contextlib.contextmanager
+def stdout_to(descriptor: int) -> Iterator[None]:
+    """Send what Blender prints, below Python's ``sys.stdout``, to the start of another file."""
+    os.ftruncate(descriptor, 0)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    saved = os.dup(1)
+    os.dup2(descriptor, 1)
+    try:
+        yield
+    finally:
+        _flush_c()
+        os.dup2(saved, 1)
+        os.close(saved)
+
+
+def _flush_c() -> None:
+    """Empty the C library's buffers, or lines printed under one descriptor would come out under the next."""
+    (ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)).fflush(None)

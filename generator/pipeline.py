@@ -1,0 +1,179 @@
+"""From an index to a sample: draw, shape, pose, place, label, render."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgen.blender_assets.bake import ensure_model
+from synthgen.blender_assets.model import BodyModel
+from synthgen.blender_assets.target import add_targets
+from synthgen.errors import EngineError, SpecError
+from synthgen.generator.body import RestBody, rest_body, skin
+from synthgen.generator.collision import Collider
+from synthgen.generator.labels import label, landmark_table
+from synthgen.generator.posing import Rig
+from synthgen.generator.recipe import Recipe, Recipes
+from synthgen.generator.view import CREASE, Framer, camera_of, dorsal_view, front_view, on_grid, turned
+from synthgen.geometry import Camera, Floats
+from synthgen.landmark_set import LandmarkSet
+from synthgen.sample import Labels, Sample
+from synthgen.spec import CameraSpace, Framing, Spec, resolve
+
+MAX_ATTEMPTS = 200
+
+
+class Engine(Protocol):
+    """What renders: vertices (V, 3) float32 mm in the camera frame to depth (H, W) float32 mm, +inf background."""
+
+    def render(self, vertices: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
+        """Render one image."""
+
+    def close(self) -> None:
+        """Free what the engine holds."""
+
+
+@dataclass(frozen=True)
+class PosedBody:
+    """Vertices, triangles and landmarks of one recipe before the camera."""
+
+    recipe: Recipe
+    points_mm: Floats
+    """(V + B, 3) vertices, then bone heads; camera frame, on the grid."""
+    camera: Camera
+    labels: Labels
+    rotation: Floats
+    """(3, 3) from the body frame to the camera frame, before any mirroring."""
+    translation_mm: Floats
+    """(3,) added after the rotation (and after mirroring a right hand)."""
+
+
+class Scene:
+    """The part before the pixels: pure arrays, no engine."""
+
+    def __init__(self, spec: Spec) -> None:
+        """Prepare a spec; loads the baked model (and bakes it where the cache has none).
+
+        Raises:
+            SpecError: The spec names what the model does not have.
+        """
+        self.spec = resolve(spec)
+        camera, framing, landmarks = self.spec.camera, self.spec.framing, self.spec.landmarks
+        if not (isinstance(camera, CameraSpace) and isinstance(framing, Framing) and isinstance(landmarks, LandmarkSet)):
+            msg = "spec: resolve() left a name"
+            raise TypeError(msg)
+        self.model: BodyModel = add_targets(ensure_model(self.spec.model), self.spec.shape)
+        self.recipes = Recipes(self.spec, self.model)
+        self.rig = Rig(self.model)
+        self._collider = Collider(self.model)
+        self._landmarks = landmark_table(landmarks, self.model)
+        self._projection = camera.projection
+        self._framer = Framer(self.model.triangles, framing, self.spec.image, camera.projection)
+
+    @property
+    def triangles(self) -> NDArray[np.int32]:
+        """(T, 3) vertex indices."""
+        return self.model.triangles
+
+    def recipe(self, index: int) -> Recipe:
+        """Draw the recipe of one sample, redrawing poses in which limbs pass through each other.
+
+        Raises:
+            SpecError: The pose space hardly has a possible pose for this shape.
+        """
+        return self._possible(index)[0]
+
+    def posed(self, index: int) -> PosedBody:
+        """Draw, shape, pose, place and label one sample."""
+        recipe, rest, vertices, heads, world = self._possible(index)
+        return self._place(recipe, rest, np.concatenate([vertices, heads]), world)
+
+    def posed_from(self, recipe: Recipe) -> PosedBody:
+        """Shape, pose, place and label a recipe that was drawn before, such as one read from a dataset."""
+        rest = rest_body(self.model, recipe.shape)
+        vertices, heads, world = skin(self.model, rest, self.rig.rotations(rest, recipe.pose))
+        return self._place(recipe, rest, np.concatenate([vertices, heads]), world)
+
+    def _possible(self, index: int) -> tuple[Recipe, RestBody, Floats, Floats, Floats]:
+        shape = self.recipes.shape(index)
+        rest = rest_body(self.model, shape)
+        for attempt in range(MAX_ATTEMPTS):
+            pose = self.recipes.pose(index, attempt)
+            vertices, heads, world = skin(self.model, rest, self.rig.rotations(rest, pose))
+            depth, where = self._collider.deepest(vertices)
+            if depth <= 0:
+                pose["redraws"] = float(attempt)
+                return Recipe(index, shape, pose, self.recipes.camera(index)), rest, vertices, heads, world
+        msg = (f"pose: sample {index} has no possible pose in {MAX_ATTEMPTS} draws ({where} pass through each other by "
+               f"{depth:.1f} mm); narrow the pose space")  # fmt: skip
+        raise SpecError(msg)
+
+    def _place(self, recipe: Recipe, rest: RestBody, points: Floats, world: Floats) -> PosedBody:
+        n = self.model.n_vertices
+        crease = None
+        if self.spec.model == "hand":
+            axes, wrist = self.rig.hand_axes(rest), self.model.bone("wrist.L")
+            view = turned(dorsal_view(axes) @ world[wrist].T, recipe.camera)
+            origin = points[n + wrist]
+            knuckle = points[n + self.model.bone("finger3-1.L")]
+            crease = float((view @ (knuckle - origin))[1]) * CREASE
+        else:
+            view, origin = turned(front_view(), recipe.camera), points[n]
+        placed = (points - origin) @ view.T
+        if self.spec.model == "hand" and self.spec.side == "right":
+            placed[:, 0] *= -1
+        frame, shift = self._framer.frame(placed[:n], recipe.camera, crease)
+        camera = camera_of(frame, self._projection, recipe.camera["distance_mm"])
+        placed = on_grid(placed + shift)
+        return PosedBody(recipe, placed, camera, label(self._landmarks, placed, self.triangles, camera), view, shift)
+
+
+class Pipeline:
+    """A scene and an engine."""
+
+    def __init__(self, scene: Scene, engine: Engine) -> None:
+        self.scene = scene
+        self.engine = engine
+
+    def sample(self, index: int) -> Sample:
+        """Make one sample."""
+        return self.render(self.scene.posed(index))
+
+    def sample_from(self, recipe: Recipe) -> Sample:
+        """Make a sample again from its recipe."""
+        return self.render(self.scene.posed_from(recipe))
+
+    def render(self, body: PosedBody) -> Sample:
+        """Render a posed body."""
+        vertices = body.points_mm[: self.scene.model.n_vertices].astype(np.float32)
+        depth = self.engine.render(vertices, body.camera)
+        x, y = body.camera.mm_per_px
+        derived: dict[str, Any] = {
+            "projection": body.camera.projection, "width": body.camera.width, "height": body.camera.height,
+            "mm_per_px_x": x, "mm_per_px_y": y, "side": self.scene.spec.side,
+        }  # fmt: skip
+        recipe = body.recipe
+        return Sample(recipe.index, depth, body.labels, float(np.sqrt(x * y)), recipe.shape, recipe.pose, recipe.camera | derived)
+
+    def close(self) -> None:
+        """Close the engine."""
+        self.engine.close()
+
+
+def open_pipeline(spec: Spec, engine: str) -> Pipeline:
+    """Prepare a spec and an engine for rendering in this process.
+
+    Raises:
+        SpecError: The spec names what the model does not have.
+        EngineError: The engine cannot run here.
+    """
+    scene = Scene(spec)
+    if engine != "blender":
+        msg = f"engine: {engine!r} is not known; use blender"
+        raise EngineError(msg)
+    from synthgen.generator.blender import BlenderEngine  # noqa: PLC0415  # the only way to bpy
+
+    size = scene.spec.image
+    projection = scene.spec.camera.projection  # type: ignore[union-attr]  # Scene resolved it
+    return Pipeline(scene, BlenderEngine(scene.triangles, scene.model.n_vertices, size.width, size.height, projection))

@@ -1,0 +1,98 @@
+"""Places a posed body before the camera: view, side, framing.
+
+Hand: dorsal, fingers up, a left hand's thumb to the image's right. Body: from the front, head up, the patient's left at
+the image's right. A right hand is the mirror image of the left hand of the same recipe.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgen.framing import Box, Frame, FrameDraw, frame_box
+from synthgen.generator.posing import HandAxes
+from synthgen.geometry import Camera, Floats, Projection, axis_angle
+from synthgen.spec import Framing, Image
+
+GRID_MM = 2.0**-10
+"""Points are rounded to this before they are rendered and labelled, so that both see the same numbers."""
+CREASE = 0.10
+"""The wrist crease lies this far from the wrist joint towards the middle knuckle."""
+_FRONT_VIEW = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+_PERSPECTIVE_STEPS = 6
+
+
+def dorsal_view(axes: HandAxes) -> Floats:
+    """Rotation (3, 3) from the body frame to a camera that looks at the back of the hand, fingers up."""
+    return np.stack([axes.radial, -axes.distal, -axes.dorsal])
+
+
+def front_view() -> Floats:
+    """Rotation (3, 3) from the body frame to a camera in front of the body, head up."""
+    return _FRONT_VIEW
+
+
+def turned(view: Floats, draw: Mapping[str, float]) -> Floats:
+    """Turn a view by the drawn yaw, pitch and roll about the camera's y, x and z."""
+    yaw, pitch, roll = (np.radians(draw[f"{name}_deg"]) for name in ("yaw", "pitch", "roll"))
+    return axis_angle(np.array([0.0, 0, 1]), roll) @ axis_angle(np.array([1.0, 0, 0]), pitch) @ axis_angle(
+        np.array([0.0, 1, 0]), yaw
+    ) @ view  # fmt: skip
+
+
+class Framer:
+    """Finds the frame of a posed body: the box of its silhouette, cut across the forearm on a hand."""
+
+    def __init__(self, triangles: NDArray[np.int32], framing: Framing, image: Image, projection: Projection) -> None:
+        edges = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1)
+        self._edges, count = np.unique(edges, axis=0, return_counts=True)
+        self._open_end = np.unique(self._edges[count == 1])
+        self._framing, self._image, self._projection = framing, image, projection
+
+    def frame(self, points_mm: Floats, draw: Mapping[str, float], crease_y_mm: float | None) -> tuple[Frame, Floats]:
+        """Return the frame of points (V, 3) around the subject's origin, and the shift (3,) to the camera frame.
+
+        Args:
+            points_mm: Vertices, view axes, origin at the subject's own.
+            draw: The camera's numbers of the recipe.
+            crease_y_mm: Height of the wrist crease, or None for a whole body.
+        """
+        distance = draw["distance_mm"]
+        shift = np.array([0.0, 0.0, distance])
+        for _ in range(_PERSPECTIVE_STEPS if self._projection == "perspective" else 1):
+            xy = (points_mm + shift)[:, :2]
+            if self._projection == "perspective":
+                xy = xy * (distance / (points_mm[:, 2:] + distance))
+            frame = self._frame_plane(xy - shift[:2], draw, crease_y_mm)
+            shift = np.array([-frame.centre[0], -frame.centre[1], distance])
+        return frame, shift
+
+    def _frame_plane(self, xy: Floats, draw: Mapping[str, float], crease_y_mm: float | None) -> Frame:
+        touches: frozenset[str] = frozenset()
+        if crease_y_mm is not None and self._framing.forearm_mm is not None:
+            cut = min(crease_y_mm + draw["forearm_mm"], float(xy[self._open_end, 1].min()))
+            xy, touches = self._above(xy, cut), frozenset({"bottom"})
+        (left, top), (right, bottom) = xy.min(axis=0), xy.max(axis=0)
+        place = FrameDraw(draw["margin"], draw["offset_x"], draw["offset_y"])
+        size = (self._image.width, self._image.height)
+        return frame_box(Box(float(left), float(top), float(right), float(bottom)), touches, size, place, self._framing.aspect)
+
+    def _above(self, xy: Floats, cut: float) -> Floats:
+        """Points of the silhouette above a horizontal line: the vertices there, and where edges cross the line."""
+        first, second = xy[self._edges[:, 0]], xy[self._edges[:, 1]]
+        crosses = (first[:, 1] < cut) != (second[:, 1] < cut)
+        first, second = first[crosses], second[crosses]
+        share = ((cut - first[:, 1]) / (second[:, 1] - first[:, 1]))[:, None]
+        on_line = first + share * (second - first)
+        on_line[:, 1] = cut
+        return np.concatenate([xy[xy[:, 1] < cut], on_line])
+
+
+def camera_of(frame: Frame, projection: Projection, distance_mm: float) -> Camera:
+    """The camera whose image is the frame."""
+    return Camera(projection, frame.width, frame.height, (frame.mm_per_px_x, frame.mm_per_px_y), distance_mm)
+
+
+def on_grid(points_mm: Floats) -> Floats:
+    """Round points to the grid on which they are rendered and labelled."""
+    return np.round(points_mm / GRID_MM) * GRID_MM

@@ -1,0 +1,166 @@
+"""Draws poses: angles in degrees by degree of freedom, within the joints' limits."""
+
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+
+import numpy as np
+import yaml
+
+from synthgen.draws import DrawTable
+from synthgen.errors import SpecError
+from synthgen.pose_space import Angle, ExamplePoseSpace, JointPoseSpace
+from synthgen.seeding import Stream
+
+DECIMALS = 3
+"""Recipes are rounded when they are drawn, so that the stored numbers give the same pose again."""
+SIDES = ("left_", "right_")
+UNSIDED = ("spine.", "neck.")
+
+
+@cache
+def joint_limits(model: str) -> Mapping[str, tuple[float, float]]:
+    """Anatomical limits in degrees of every degree of freedom of a model, without sides."""
+    table = yaml.safe_load(resources.files("synthgen.pose_spaces").joinpath("joints.yaml").read_text())[model]
+    return {name: (float(entry["limits"][0]), float(entry["limits"][1])) for name, entry in table.items()}
+
+
+class PoseDrawer:
+    """A pose space, prepared for drawing."""
+
+    def __init__(self, space: JointPoseSpace | ExamplePoseSpace, model: str) -> None:
+        """Prepare a space for the model ``hand`` or ``body``.
+
+        Raises:
+            SpecError: A degree of freedom or a factor is unknown, or limits lie beyond the joint's own.
+        """
+        self._draw = _Joints(space, model).draw if isinstance(space, JointPoseSpace) else _Examples(space, model).draw
+
+    def draw(self, stream: Stream) -> dict[str, float]:
+        """Draw one pose: degrees by degree of freedom."""
+        return {name: round(float(value), DECIMALS) for name, value in self._draw(stream).items()}
+
+
+class _Joints:
+    def __init__(self, space: JointPoseSpace, model: str) -> None:
+        angles: dict[str, Angle] = {}
+        limits: list[tuple[float, float]] = []
+        for name, angle in space.angles.items():
+            own = _limits_of(name, angle, model)
+            for sided in _sides(name, model):
+                if sided in angles:
+                    msg = f"pose.angles.{name}: {sided} is given twice; keep one of the two"
+                    raise SpecError(msg)
+                angles[sided] = angle
+                limits.append(own)
+            unknown = sorted(set(angle.factors) - set(space.factors))
+            if unknown:
+                msg = (f"pose.angles.{name}.factors: {unknown[0]!r} is not a factor of this space; "
+                       f"its factors are {', '.join(space.factors) or 'none'}")  # fmt: skip
+                raise SpecError(msg)
+        self._names = tuple(angles)
+        self._table = DrawTable(
+            {f"factor/{name}": one for name, one in space.factors.items()} | {name: one.draw for name, one in angles.items()}
+        )
+        factors = list(space.factors)
+        self._loadings = np.array([[one.factors.get(f, 0.0) for f in factors] for one in angles.values()])
+        self._limits = np.array(limits).reshape(-1, 2)
+        self._n_factors = len(factors)
+
+    def draw(self, stream: Stream) -> dict[str, float]:
+        values = self._table.draw(stream)
+        drawn = values[self._n_factors :]
+        if self._n_factors:
+            drawn = drawn + self._loadings @ values[: self._n_factors]
+        return dict(zip(self._names, np.clip(drawn, self._limits[:, 0], self._limits[:, 1]), strict=True))
+
+
+class _Examples:
+    def __init__(self, space: ExamplePoseSpace, model: str) -> None:
+        self._space = space
+        named = dict.fromkeys(name for example in space.examples for name in example.angles)
+        self._sided: dict[str, str] = {one: name for name in named for one in _sides(name, model)}
+        self._limits = {one: _limits_of(name, None, model) for one, name in self._sided.items()}
+        for example in space.examples:
+            for name, value in example.angles.items():
+                low, high = _limits_of(name, None, model)
+                if not low <= value <= high:
+                    msg = (f"pose.examples.{example.name}.{name}: {value:g} lies beyond the joint's limits "
+                           f"{low:g} to {high:g}; keep it within")  # fmt: skip
+                    raise SpecError(msg)
+        joints: dict[str, list[str]] = {}
+        for one in self._sided:
+            joints.setdefault(one.split(".")[0], []).append(one)
+        self._joints = joints
+
+    def draw(self, stream: Stream) -> dict[str, float]:
+        n = len(self._space.examples)
+        first = int(stream.at("first").integers(n))
+        second = (first + 1 + int(stream.at("second").integers(n - 1))) % n
+        position = float(self._space.position.draw(stream.at("position"), 1)[0])
+        pose: dict[str, float] = {}
+        for names in self._joints.values():
+            a, b = ({one.split(".")[1]: self._space.examples[i].angles.get(self._sided[one], 0.0) for one in names}
+                    for i in (first, second))  # fmt: skip
+            between = interpolate_joint(a, b, position)
+            for one in names:
+                jitter = float(self._space.jitter_deg.draw(stream.at(one), 1)[0])
+                low, high = self._limits[one]
+                pose[one] = min(max(between[one.split(".")[1]] + jitter, low), high)
+        return pose
+
+
+def interpolate_joint(a: Mapping[str, float], b: Mapping[str, float], position: float) -> dict[str, float]:
+    """Interpolate one joint's angles in degrees along the great circle between its two directions.
+
+    A joint with abduction and flexion points along a direction on a sphere; the direction goes the shortest way
+    (spherical linear interpolation, Shoemake 1985). A joint with one angle, and any rotation, goes linearly, which is
+    the same for a rotation about one axis.
+    """
+    result = {name: a[name] + position * (b[name] - a[name]) for name in a}
+    pair = ("abduction_deg", "flexion_deg")
+    if not all(name in a for name in pair):
+        return result
+    ends = [_direction(*(np.radians(angles[name]) for name in pair)) for angles in (a, b)]
+    angle = float(np.arccos(np.clip(ends[0] @ ends[1], -1, 1)))
+    if angle > 1e-6:
+        x, y, n = (np.sin((1 - position) * angle) * ends[0] + np.sin(position * angle) * ends[1]) / np.sin(angle)
+        result["abduction_deg"] = float(np.degrees(np.arctan2(x, y)))
+        result["flexion_deg"] = float(np.degrees(np.arctan2(-n, np.hypot(x, y))))
+    return result
+
+
+def _direction(abduction: float, flexion: float) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    return np.array([np.sin(abduction) * np.cos(flexion), np.cos(abduction) * np.cos(flexion), -np.sin(flexion)])
+
+
+def _sides(name: str, model: str) -> tuple[str, ...]:
+    if model == "hand" or name.startswith((*SIDES, *UNSIDED)):
+        return (name,)
+    return tuple(side + name for side in SIDES)
+
+
+def _limits_of(name: str, angle: Angle | None, model: str) -> tuple[float, float]:
+    bare = name
+    for side in SIDES if model == "body" else ():
+        bare = bare.removeprefix(side)
+    known = joint_limits(model)
+    if bare not in known:
+        import difflib  # noqa: PLC0415  # only for the message
+
+        near = difflib.get_close_matches(bare, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"the {model}'s joints are {', '.join(known)}"
+        msg = f"pose.angles: joint {name!r} is not known; {hint}"
+        raise SpecError(msg)
+    low, high = known[bare]
+    if angle is None or angle.limits_deg is None:
+        return low, high
+    narrow_low, narrow_high = angle.limits_deg
+    if narrow_low > narrow_high:
+        msg = f"pose.angles.{name}.limits_deg: low {narrow_low:g} is above high {narrow_high:g}; exchange them"
+        raise SpecError(msg)
+    if narrow_low < low or narrow_high > high:
+        msg = (f"pose.angles.{name}.limits_deg: {narrow_low:g} to {narrow_high:g} lies beyond the joint's limits "
+               f"{low:g} to {high:g} (pose_spaces/joints.yaml); keep it within")  # fmt: skip
+        raise SpecError(msg)
+    return narrow_low, narrow_high
