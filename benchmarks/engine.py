@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import psutil
-
 from synthgen.generator.blender import BlenderEngine
 from synthgen.generator.blender_process import keep_to_core, leave
+
 from synthgen.geometry import Camera
 
 MB = 2**20
@@ -54,9 +54,9 @@ def ellipsoid(case: Case):
     return vertices, np.concatenate(fans + quads).astype(np.int32)
 
 
-def measure(case: Case, frames: int, rank: int | None, report) -> None:
-    if rank is not None:
-        keep_to_core(rank)
+def measure(case: Case, frames: int, report, *, free: bool) -> None:
+    if not free:
+        keep_to_core()
     vertices, triangles = ellipsoid(case)
     rng = np.random.default_rng(0)
     poses = [
@@ -93,8 +93,8 @@ def main() -> None:
     for case in CASES:
         report = spawn.Queue()
         workers = [
-            spawn.Process(target=measure, args=(case, options.frames, None if options.free else rank, report))
-            for rank in range(options.workers)
+            spawn.Process(target=measure, args=(case, options.frames, report), kwargs={"free": options.free})
+            for _ in range(options.workers)
         ]
         for worker in workers:
             worker.start()

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-
-from synthgen.errors import EngineError
 from synthgen.generator.blender_process import scratch_folder, signals_deferred, stdout_to
 from synthgen.generator.exr import read_channels
+
+from synthgen.errors import EngineError
 from synthgen.geometry import Camera, Projection
 
 NEAR_MM = 1e-3
@@ -44,6 +44,7 @@ class BlenderEngine:
             width: Of the image, pixels.
             height: Of the image, pixels.
             projection: The same in every frame.
+
         """
         triangles = np.asarray(triangles, dtype=np.int32)
         if triangles.ndim != 2 or triangles.shape[1] != 3 or not len(triangles):
@@ -75,6 +76,7 @@ class BlenderEngine:
 
         Raises:
             EngineError: The vertices or the camera do not fit this engine, or Blender failed.
+
         """
         self._check(vertices, camera)
         positions = _to_scene(vertices, camera)

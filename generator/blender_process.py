@@ -7,8 +7,10 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -25,15 +27,44 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def keep_to_core(rank: int) -> None:
-    """Keep this thread, and what it starts from now on, to one of the cores that this process may use.
+def keep_to_core(rank: int = 0) -> int | None:
+    """Keep this thread, and what it starts from now on, to a core that no other worker of this machine keeps to.
 
-    Blender hands each frame through several threads that wait for one another: cheap on one core, slow across cores.
-    Call it before the first engine, with another rank in each worker; without effect outside Linux.
+    Blender hands each frame through several threads that wait for one another: cheap on one core, at half the rate
+    across busy ones. Call it in the rendering thread before its first engine; the core is free again when the process
+    ends.
+
+    Args:
+        rank: Where among the cores to begin the search for a free one.
+
+    Returns:
+        The core, or None where all are taken or the system is not Linux: the thread then goes where it likes.
+
     """
     if sys.platform == "linux":
         cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[rank % len(cores)]})
+        start = rank % len(cores)
+        for core in cores[start:] + cores[:start]:
+            if _lock_core(core):
+                os.sched_setaffinity(0, {core})
+                return core
+    return None
+
+
+def _lock_core(core: int) -> bool:
+    """Claim a core until this process ends, however it ends: the system drops the lock with the open file."""
+    import fcntl  # noqa: PLC0415 (absent on Windows)
+
+    try:
+        lock = os.open(Path(tempfile.gettempdir()) / f"synthgen-core-{core}.lock", os.O_RDONLY | os.O_CREAT, 0o666)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(lock)
+        return False
+    return True
 
 
 def scratch_folder(n_bytes: int) -> str | None:

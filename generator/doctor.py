@@ -10,8 +10,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from synthgen.errors import SynthgenError
 from synthgen.generator.resources import WORKER_MEMORY, disk_free, size, this_machine
+
+from synthgen.errors import SynthgenError
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -60,7 +61,7 @@ def examine() -> list[Check]:
 
 
 def check_python(version: tuple[int, int] = sys.version_info[:2]) -> Check:
-    """Blender's module is built for one version of Python."""
+    """Compare Python with the one version that Blender's module is built for."""
     found = f"{platform.python_version()} on {platform.platform(terse=True)}"
     if version != (3, 11):
         return Check("python", "fail", found, "bpy needs Python 3.11: make the environment with python3.11")
@@ -68,7 +69,7 @@ def check_python(version: tuple[int, int] = sys.version_info[:2]) -> Check:
 
 
 def check_packages(names: tuple[str, ...] = _PACKAGES) -> Check:
-    """The packages that rendering needs."""
+    """Name the packages that rendering needs."""
     found, missing = [], []
     for name in names:
         try:
@@ -81,7 +82,7 @@ def check_packages(names: tuple[str, ...] = _PACKAGES) -> Check:
 
 
 def check_engine(code: str = _RENDER) -> Check:
-    """One tiny image by Blender, in a child process, because a broken Blender takes its process with it."""
+    """Render one tiny image by Blender, in a child process, because a broken Blender takes its process with it."""
     fix = "reinstall bpy; on a bare Linux install libxkbcommon0, libsm6, libxi6, libxxf86vm1, libxfixes3 and libgl1"
     try:
         done = subprocess.run(
@@ -100,7 +101,7 @@ def check_engine(code: str = _RENDER) -> Check:
 
 
 def check_model() -> Check:
-    """The baked MakeHuman models, which the first run makes."""
+    """Look for the baked MakeHuman models, which the first run makes."""
     from synthgen.blender_assets.bake import MODELS, model_path  # noqa: PLC0415 - loads scipy
 
     try:
@@ -110,18 +111,20 @@ def check_model() -> Check:
         return Check("models", "fail", str(error), "pip install anny")
     if missing:
         found = f"not baked yet: {', '.join(missing)}"
-        return Check("models", "warn", found, "`synthgen bake` makes them now, else the first run does, in about a minute")
+        return Check(
+            "models", "warn", found, "`synthgen bake` makes them now, else the first run does, in about a minute"
+        )
     return Check("models", "ok", str(folder))
 
 
 def check_cores() -> Check:
-    """The cores that this process may use."""
+    """Count the cores that this process may use."""
     cores = this_machine().cores
     return Check("cores", "ok", f"{cores}, so up to {cores} workers")
 
 
 def check_memory() -> Check:
-    """Room for one worker."""
+    """Look for room for one worker."""
     memory = this_machine().memory
     found = f"{size(memory)} free, {size(WORKER_MEMORY)} a worker"
     if memory < WORKER_MEMORY:
@@ -130,16 +133,18 @@ def check_memory() -> Check:
 
 
 def check_disk_here() -> Check:
-    """Room in the current folder."""
+    """Look for room in the current folder."""
     here = Path.cwd()
     free = disk_free(here)
     if free < 1e9:
-        return Check("disk", "warn", f"{size(free)} free in {here}", "10,000 hands take about 100 MB: choose another --out")
+        return Check(
+            "disk", "warn", f"{size(free)} free in {here}", "10,000 hands take about 100 MB: choose another --out"
+        )
     return Check("disk", "ok", f"{size(free)} free in {here}")
 
 
 def check_scratch(memory_folder: Path = Path("/dev/shm")) -> Check:  # noqa: S108 - only looked at
-    """Where Blender hands over its images: in memory where the system has such a folder."""
+    """Look where Blender hands over its images: in memory, where the system has such a folder."""
     if not memory_folder.is_dir():
         return Check("scratch", "ok", f"{tempfile.gettempdir()} (no {memory_folder} here)")
     free = disk_free(memory_folder)

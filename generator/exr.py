@@ -26,6 +26,7 @@ def read_channels(raw: bytes, names: tuple[str, ...]) -> NDArray[np.float32]:
 
     Raises:
         EngineError: The bytes are anything else, or cut short.
+
     """
     try:
         header = _header(raw)

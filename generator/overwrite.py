@@ -30,15 +30,20 @@ def clear_dataset(root: Path) -> None:
 
     Raises:
         DatasetError: The folder holds something that is no part of a dataset; then nothing is removed.
+
     """
     paths = sorted(_walk(root), reverse=True)
     if not paths:
         return
     if not (root / MARK).is_file():
-        raise DatasetError(f"{root}: is not a dataset folder (no {MARK.as_posix()}); choose another --out, or empty it yourself")
+        raise DatasetError(
+            f"{root}: is not a dataset folder (no {MARK.as_posix()}); choose another --out, or empty it yourself"
+        )
     for path in paths:
         if not _belongs(path, root):
-            raise DatasetError(f"{path}: is no part of a dataset, so nothing was removed; move it away, or choose another --out")
+            raise DatasetError(
+                f"{path}: is no part of a dataset, so nothing was removed; move it away, or choose another --out"
+            )
     # The mark goes last, so that what a crash leaves can still be recognized.
     for path in (p for p in paths if p.is_file() and p != root / MARK):
         path.unlink()
@@ -66,7 +71,11 @@ def _belongs(path: Path, root: Path) -> bool:
         return _is_ours_hidden(parts)
     if len(parts) == 1:
         return parts[0] in _FILES if path.is_file() else parts[0] in _FOLDERS
-    return len(parts) == 2 and path.is_file() and bool(_FOLDERS[parts[0]].fullmatch(parts[1])) if parts[0] in _FOLDERS else False
+    return (
+        len(parts) == 2 and path.is_file() and bool(_FOLDERS[parts[0]].fullmatch(parts[1]))
+        if parts[0] in _FOLDERS
+        else False
+    )
 
 
 def _is_ours_hidden(parts: tuple[str, ...]) -> bool:

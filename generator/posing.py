@@ -17,7 +17,9 @@ from synthgen.geometry import Floats, axis_angle, normalize
 FINGERS = {"thumb": 1, "index": 2, "middle": 3, "ring": 4, "little": 5}
 TIPS = {"thumb": 9348, "index": 8595, "middle": 8787, "ring": 8982, "little": 9171}
 """Base-mesh vertices at the tips of the left hand."""
-THUMB_NAIL = (9409, 9423, 9347)
+_THUMB_PALMAR = np.array([-0.85, 0.44, -0.28])
+"""Where the thumb's last joints bend to at rest (radial, distal, dorsal): away from its nail, the thinnest axis of the
+distal phalanx on the base mesh."""
 _DOWN, _FRONT, _UP, _LEFT = np.array([[0.0, 0, -1], [0, -1, 0], [0, 0, 1], [1, 0, 0]])
 _FINGER_SHARE = {"mcp": 1.0, "pip": 1.15, "dip": 0.7}
 """How the fingers' joints share a common flexion, from Kapandji's description of the natural curl."""
@@ -90,15 +92,10 @@ class Rig:
             along = [normalize(b - a) for a, b in zip(points[:3], points[1:], strict=True)]
             frame = axes.matrix
             turns[self._bones[f"{bones[0]}.{side}"]] = ball(frame, along[0], angles, f"{finger}_{names[0]}")
-            palmar = self._thumb_palmar(rest, along, side) if finger == "thumb" else -axes.dorsal
+            palmar = axes.matrix.T @ _THUMB_PALMAR if finger == "thumb" else -axes.dorsal
             for i in (1, 2):
                 name = f"{finger}_{names[i]}"
                 turns[self._bones[f"{bones[i]}.{side}"]] = hinge(palmar, along[i - 1], along[i], angles, name)
-
-    def _thumb_palmar(self, rest: RestBody, along: list[Floats], side: str) -> Floats:
-        """The direction in which the thumb's last two joints bend: away from its nail."""
-        axes = self.hand_axes(rest, side)
-        return -0.45 * axes.dorsal - 0.9 * axes.radial
 
     def _pose_wrist(self, turns: Floats, rest: RestBody, angles: Mapping[str, float], side: str, axes: HandAxes) -> None:
         forearm = normalize(self._head(rest, "wrist", side) - self._head(rest, "lowerarm01", side))
@@ -117,10 +114,9 @@ class Rig:
         turns[self._bones[f"lowerarm01.{side}"]] = hinge(fore, upper, fore, angles, "elbow")
         axes = self.hand_axes(rest, side)
         if "forearm.pronation_deg" in angles:
-            lateral = normalize(np.cross(fore, upper)) * sign
-            lateral = lateral if lateral @ axes.dorsal > 0 or True else -lateral
+            lateral = sign * normalize(np.cross(fore, upper))
             now = _signed_angle(lateral, axes.dorsal, fore)
-            turns[self._bones[f"lowerarm02.{side}"]] = axis_angle(fore, -sign * angles["forearm.pronation_deg"] - now)
+            turns[self._bones[f"lowerarm02.{side}"]] = axis_angle(fore, sign * angles["forearm.pronation_deg"] - now)
         self._pose_wrist(turns, rest, angles, side, axes)
         if "fingers.flexion_deg" in angles:
             self._curl(turns, rest, angles["fingers.flexion_deg"], side, axes)

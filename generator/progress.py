@@ -12,8 +12,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-import synthgen
 from synthgen.generator.worker import ShardOutcome
+
+import synthgen
 
 _WINDOW_S = 30.0
 RUN_FILE = "run.json"
@@ -182,7 +183,7 @@ def _commit() -> str | None:
     if not (checkout / ".git").exists():
         return None
     try:
-        command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]  # noqa: S607 - the user's own git
+        command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
         done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
     except (OSError, subprocess.SubprocessError):
         return None

@@ -10,9 +10,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from synthgen.errors import DatasetError
-from synthgen.generator.shards import ShardPlan
+
+if TYPE_CHECKING:
+    from synthgen.generator.shards import ShardPlan
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class RunOptions:
     """Show Dask's web page, on this machine only."""
 
 
-def select_shards(plans: Sequence[ShardPlan], shards: str | None) -> list[ShardPlan]:
+def select_shards(plans: "Sequence[ShardPlan]", shards: str | None) -> "list[ShardPlan]":
     """Return the plans that ``0-15,20`` names, in their order; all for None."""
     if shards is None:
         return list(plans)

@@ -6,13 +6,16 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 import psutil
+from synthgen.generator.request import RunOptions, nearest_folder
 
 from synthgen.errors import DatasetError
-from synthgen.generator.request import RunOptions, nearest_folder
-from synthgen.generator.shards import ShardPlan
 from synthgen.spec import Spec
+
+if TYPE_CHECKING:  # the doctor looks at the machine without the packages that write shards
+    from synthgen.generator.shards import ShardPlan
 
 WORKER_MEMORY = 450_000_000
 """Bytes of one worker at work, measured: Blender, the model and Dask."""
@@ -56,6 +59,7 @@ def control_groups(membership: Path, mount: Path) -> Iterator[tuple[float, int]]
     Args:
         membership: ``/proc/self/cgroup``: lines ``id:controllers:path``, version 2 with an empty middle.
         mount: Where the control groups are mounted.
+
     """
     try:
         lines = membership.read_text(encoding="ascii").splitlines()
@@ -76,7 +80,7 @@ def control_groups(membership: Path, mount: Path) -> Iterator[tuple[float, int]]
 
 
 def _upwards(mount: Path, path: str) -> Iterable[Path]:
-    """The group's folder and all above it; inside a container the own group is the mount itself."""
+    """Return the group's folder and all above it; inside a container the own group is the mount itself."""
     inner = PurePosixPath(path).relative_to("/") if path.startswith("/") else PurePosixPath(path)
     return [mount / inner, *(mount / p for p in inner.parents)] if inner.parts else [mount]
 
@@ -115,7 +119,7 @@ def _read(path: Path) -> str:
 
 
 def fit_run(
-    spec: Spec, missing: Sequence[ShardPlan], options: RunOptions, freed: int, say: Callable[[str], None]
+    spec: Spec, missing: "Sequence[ShardPlan]", options: RunOptions, freed: int, say: Callable[[str], None]
 ) -> int:
     """Say what a run needs, refuse what does not fit on the disk, and return the number of local workers.
 
@@ -125,6 +129,7 @@ def fit_run(
         options: The run's.
         freed: Bytes that are removed from the disk first.
         say: Takes lines for the user.
+
     """
     if options.workers is not None and options.workers < 1:
         raise DatasetError(f"--workers: value {options.workers}; give 1 or more")
@@ -152,6 +157,7 @@ def fit_workers(wanted: int, shards: int, machine: Machine) -> tuple[int, str | 
 
     Returns:
         The number of workers, at least 1, and a line that says why it was lowered, or None.
+
     """
     reasons = [
         (wanted, ""),
@@ -187,11 +193,13 @@ def check_disk(out: Path, needed: int, freed: int = 0) -> None:
         out: The dataset folder, or where it will be.
         needed: Bytes, as `disk_needed` estimates them.
         freed: Bytes that will be removed first.
+
     """
     free = disk_free(out) + freed
     if needed + _SPARE > free:
         raise DatasetError(
-            f"{out}: needs about {size(needed + _SPARE)}, but {size(free)} are free; choose another --out, a smaller --count or --shards"
+            f"{out}: needs about {size(needed + _SPARE)}, but {size(free)} are free; "
+            "choose another --out, a smaller --count or some --shards"
         )
 
 

@@ -22,9 +22,6 @@ from typing import Any
 import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, Nanny, Reschedule, Worker, get_worker
 from distributed.core import Status
-
-import synthgen
-from synthgen.errors import ClusterError, SynthgenError
 from synthgen.generator.blender_process import keep_to_core, leave
 from synthgen.generator.dataset import seal_dataset, start_dataset
 from synthgen.generator.overwrite import clear_dataset, dataset_bytes
@@ -49,6 +46,9 @@ from synthgen.generator.worker import (
     open_default,
     render_shard,
 )
+
+import synthgen
+from synthgen.errors import ClusterError, SynthgenError
 from synthgen.spec import Spec
 
 CRASHES_ALLOWED = 3
@@ -71,6 +71,7 @@ def run(spec: Spec, options: RunOptions, listener: Listener | None = None, opene
 
     Raises:
         SynthgenError: The run cannot start, or cannot go on, for a reason that the user can mend.
+
     """
     listener = listener or Silent()
     plans = plan_shards(spec.name, spec.version, spec.count)
@@ -237,11 +238,13 @@ def _check_workers(client: Client, address: str, root: Path) -> None:
             raise ClusterError(f"--scheduler: worker {where} cannot run synthgen ({fact}); install it there")
         if fact["version"] != synthgen.__version__:
             raise ClusterError(
-                f"--scheduler: worker {where} has synthgen {fact['version']}, here is {synthgen.__version__}; install the same"
+                f"--scheduler: worker {where} has synthgen {fact['version']}, "
+                f"here is {synthgen.__version__}; install the same"
             )
         if fact["nthreads"] != 1:
             raise ClusterError(
-                f"--scheduler: worker {where} runs {fact['nthreads']} threads; start it with `dask worker {address} --nthreads 1`"
+                f"--scheduler: worker {where} runs {fact['nthreads']} threads; "
+                f"start it with `dask worker {address} --nthreads 1`"
             )
         if not fact["sees"]:
             raise ClusterError(f"--out: worker {where} does not see {root}; choose a folder that all workers share")

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from synthgen.errors import SynthgenError
 from synthgen.generator.shards import ShardPlan, shard_done, write_shard
+
+from synthgen.errors import SynthgenError
 from synthgen.sample import Sample
 from synthgen.spec import Spec
 
@@ -170,7 +171,8 @@ def _open(holder: PipelineHolder, source: Source) -> tuple[Spec, SamplePipeline]
     except SynthgenError as error:
         raise _OpeningError(str(error), "") from error
     except Exception as error:
-        text = f"engine {source.engine}: {type(error).__name__}: {error} (on {socket.gethostname()}); run `synthgen doctor`"
+        what = f"{type(error).__name__}: {error} (on {socket.gethostname()})"
+        text = f"engine {source.engine}: {what}; run `synthgen doctor`"
         raise _OpeningError(text, traceback.format_exc()) from error
 
 

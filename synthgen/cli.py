@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 import synthgen
-from synthgen.errors import DatasetError, SynthgenError
+from synthgen.errors import AssetError, DatasetError, SynthgenError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from synthgen.generator.progress import Progress, RunReport
+    from synthgen.generator.progress import RunReport
+    from synthgen.sample import Sample
     from synthgen.spec import Spec
 
 app = typer.Typer(
@@ -74,7 +75,10 @@ def _version(*, wanted: bool) -> None:
 @app.callback()
 def common(
     _version_wanted: Annotated[
-        bool, typer.Option("--version", callback=lambda value: _version(wanted=value), is_eager=True, help="Show the version.")
+        bool,
+        typer.Option(
+            "--version", callback=lambda value: _version(wanted=value), is_eager=True, help="Show the version."
+        ),
     ] = False,
 ) -> None:
     """Render posed, shaped MakeHuman hands and bodies with exact 3D labels."""
@@ -85,6 +89,7 @@ def common(
     "synthgen render --spec body.yaml --shards 0-15 --out /shared/bodies --scheduler tcp://node1:8786"
 )
 def render(
+    *,
     spec: SpecOption,
     workers: Annotated[
         int | None, typer.Option("--workers", help="Most worker processes; lowered to what fits. Default: all cores.")
@@ -98,11 +103,14 @@ def render(
     ] = None,
     engine: EngineOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove the dataset in --out first.")] = False,
-    dashboard: Annotated[bool, typer.Option("--dashboard", help="Serve Dask's web page, on this machine only.")] = False,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Serve Dask's web page, on this machine only.")
+    ] = False,
 ) -> None:
     """Render a spec to a dataset folder of sealed shards. The same command again makes only what is missing."""
-    from synthgen.generator.progress_bar import TerminalListener
     from synthgen.generator.request import RunOptions
+    from synthgen.generator.run import run
+    from synthgen.generator.terminal import TerminalListener
 
     resolved = _checked_spec(spec, count=count, seed=seed, engine=engine)
     options = RunOptions(
@@ -113,8 +121,6 @@ def render(
         overwrite=overwrite,
         dashboard=dashboard,
     )
-    from synthgen.generator.run import run
-
     with TerminalListener() as listener:
         report = run(resolved, options, listener)
     _tell(report)
@@ -122,7 +128,7 @@ def render(
 
 
 def _checked_spec(name: str, *, count: int | None, seed: int | None, engine: str | None) -> "Spec":
-    """Return the resolved spec, after comparing it with the model, so that a mistake is found before anything is written."""
+    """Return the resolved spec, compared with the model too: mistakes are found before anything is written."""
     from synthgen.specfile import load_spec
 
     spec = load_spec(name, {"count": count, "seed": seed, "engine": engine})
@@ -137,7 +143,8 @@ def _tell(report: "RunReport") -> None:
     for outcome in report.failed:
         typer.echo(f"failed: shard {outcome.number} ({outcome.path}): {outcome.error}", err=True)
     made = len(report.outcomes) - len(report.failed)
-    line = f"{report.samples:,} samples in {made} shards, {report.per_s:.1f} images/s, {100 * report.redraw_rate:.1f} % redrawn"
+    rates = f"{report.per_s:.1f} images/s, {100 * report.redraw_rate:.1f} % redrawn"
+    line = f"{report.samples:,} samples in {made} shards, {rates}"
     if report.interrupted:
         typer.echo(f"stopped after {line}; the same command goes on from there", err=True)
     elif report.failed:
@@ -158,12 +165,13 @@ def preview(
     start: Annotated[int, typer.Option("--start", min=0, help="Index of the first sample.")] = 0,
 ) -> None:
     """Draw a contact sheet: mask beside colour-mapped depth, with the landmarks."""
-    _require_suffix(out, ".png", "--out")
+    _check_file(out, ".png")
     resolved = _checked_spec(spec, count=None, seed=seed, engine=None)
     from synthgen.generator.preview import draw_preview
 
     sheet = draw_preview(resolved, range(start, start + n), with_artefacts=artefacts)
-    _save_picture(sheet, out)
+    sheet.save(out)
+    typer.echo(out)
 
 
 @app.command(epilog="Example: synthgen inspect data/hand 17 --out 17.png")
@@ -173,3 +181,157 @@ def inspect(
     out: Annotated[Path | None, typer.Option("--out", help="Draw it to this picture (PNG) too.")] = None,
 ) -> None:
     """Show one sample of a dataset with its recipe."""
+    if out is not None:
+        _check_file(out, ".png")
+    from synthgen.generator.dataset import open_dataset
+
+    dataset = open_dataset(folder)
+    sample = dataset.sample(index)
+    names = dataset.spec.landmarks.names
+    for key, value in _sample_lines(sample, names):
+        typer.echo(f"{key:<28} {value}".rstrip())
+    if out is not None:
+        from synthgen.generator.pictures import inspect_figure
+
+        inspect_figure(sample, names).save(out)
+        typer.echo(out)
+
+
+@app.command(epilog="Example: synthgen blend --spec hand.yaml --index 17 --out 17.blend")
+def blend(
+    spec: SpecOption,
+    index: Annotated[int, typer.Option("--index", min=0, help="Index of the sample.")],
+    out: Annotated[Path, typer.Option("--out", help="Blender file to write.")],
+    seed: SeedOption = None,
+) -> None:
+    """Write one sample as a Blender scene: armature, shape, camera."""
+    _check_file(out, ".blend")
+    resolved = _checked_spec(spec, count=None, seed=seed, engine=None)
+    from synthgen.generator.blend_file import write_blend
+
+    write_blend(resolved, index, out)
+    typer.echo(out)
+
+
+@app.command(epilog="Example: synthgen doctor")
+def doctor() -> None:
+    """Check Python, packages, Blender, the models, memory and disk; exit status 1 when something fails."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from synthgen.generator.doctor import examine
+
+    colours = {"ok": "green", "warn": "yellow", "fail": "red"}
+    checks = examine()
+    table = Table("check", "", "found", "what to do", box=None)
+    for check in checks:
+        table.add_row(check.name, f"[{colours[check.status]}]{check.status}[/]", _plain(check.found), _plain(check.fix))
+    Console().print(table)
+    raise typer.Exit(int(any(check.status == "fail" for check in checks)))
+
+
+@app.command(epilog="Example: synthgen bake")
+def bake() -> None:
+    """Bake the MakeHuman models now; else the first run does it."""
+    from synthgen.blender_assets.bake import model_path
+
+    _bake(only_if_missing=False)
+    typer.echo(model_path("hand").parent)
+
+
+@spec_app.command("init", epilog="Example: synthgen spec init hand > my_hand.yaml")
+def spec_init(
+    name: Annotated[str, typer.Argument(help="A built-in: hand, body, paper_hand or paper_body.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write, which must not exist. Default: print.")
+    ] = None,
+) -> None:
+    """Write a commented copy of a built-in spec, to edit."""
+    from synthgen.specfile import init_text
+
+    text = init_text(name)
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        with out.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise DatasetError(f"{out}: exists; choose another --out") from None
+    typer.echo(out)
+
+
+@spec_app.command("show", epilog="Example: synthgen spec show hand")
+def spec_show(
+    spec: Annotated[str, typer.Argument(help="Spec file, or a built-in name.")],
+) -> None:
+    """Check a spec and print it with every name replaced by its content."""
+    from synthgen.specfile import dump_spec, load_spec
+
+    typer.echo(dump_spec(load_spec(spec)), nl=False)
+
+
+@spec_app.command("schema", epilog="Example: synthgen spec schema > spec.schema.json")
+def spec_schema() -> None:
+    """Print the JSON schema of specs, for editors that complete YAML."""
+    import json
+
+    from synthgen.specfile import json_schema
+
+    typer.echo(json.dumps(json_schema(), indent=2))
+
+
+@target_app.command("check", epilog="Example: synthgen target check long_thumb.target")
+def target_check(file: Annotated[Path, typer.Argument(help="A .target or .target.gz file.")]) -> None:
+    """Read a target file and say what it moves, or which line is broken."""
+    import numpy as np
+
+    from synthgen.blender_assets.target import read_target
+
+    target = read_target(file)
+    largest = float(np.linalg.norm(target.offsets_mm, axis=1).max())
+    typer.echo(f"{file}: moves {len(target.vertices)} vertices by up to {largest:.2f} mm")
+
+
+def _bake(*, only_if_missing: bool) -> None:
+    """Bake the models in a child process: it loads torch, which this one is better off without."""
+    import subprocess
+
+    from synthgen.blender_assets.bake import MODELS, model_path
+
+    if only_if_missing and all(model_path(name).exists() for name in MODELS):
+        return
+    typer.echo("baking the MakeHuman models (once, about a minute)", err=True)
+    code = "from synthgen.blender_assets.bake import bake_models; bake_models()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
+        raise AssetError(lines[-1].removeprefix("synthgen.errors.AssetError: "))
+
+
+def _check_file(out: Path, suffix: str) -> None:
+    """Refuse a file that could not be written, before the work is done."""
+    if out.suffix.lower() != suffix:
+        raise DatasetError(f"--out: value {out}; the file's name must end in {suffix}")
+    if not out.absolute().parent.is_dir():
+        raise DatasetError(f"--out: value {out}; the folder {out.parent} does not exist, make it first")
+
+
+def _plain(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _sample_lines(sample: "Sample", names: "Iterable[str]") -> "Iterable[tuple[str, str]]":
+    labels = sample.labels
+    yield "index", str(sample.index)
+    yield "mm_per_px", f"{sample.mm_per_px:.4f}"
+    for k, name in enumerate(names):
+        px = ", ".join(f"{v:.2f}" for v in labels.landmarks_px[k])
+        mm = ", ".join(f"{v:.2f}" for v in labels.landmarks_mm[k])
+        seen = ("visible" if labels.visible[k] else "hidden") + ("" if labels.in_frame[k] else ", out of frame")
+        yield f"{name}", f"({px}) px  ({mm}) mm  {seen}"
+    for part in ("shape", "pose", "camera"):
+        for key, value in getattr(sample, part).items():
+            yield f"{part}.{key}", f"{value:.4g}" if isinstance(value, float) else str(value)

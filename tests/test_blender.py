@@ -4,13 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import textwrap
 
 import numpy as np
 import pytest
+from synthgen.generator.blender import BlenderEngine
 
 from synthgen.errors import EngineError
-from synthgen.generator.blender import BlenderEngine
 from synthgen.geometry import Camera, project, unproject
 
 pytestmark = pytest.mark.bpy
@@ -233,13 +232,14 @@ def test_interrupt_during_a_frame_is_raised_after_it(square, monkeypatch):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def run(code, *options):
+def run(code, **environment):
     return subprocess.run(
-        [sys.executable, *options, "-c", textwrap.dedent(code)],
+        [sys.executable, "-c", code],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
+        env=os.environ | environment,
     )
 
 
@@ -289,3 +289,26 @@ def test_memory_is_flat(square):
     for _ in range(500):
         engine.render(vertices, camera)
     assert psutil.Process().memory_info().rss - before < 2 * 2**20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not let a process choose its core")
+def test_each_worker_keeps_to_a_core_of_its_own_until_none_is_left(tmp_path):
+    code = """
+import os, threading
+from synthgen.generator.blender_process import keep_to_core
+
+def work():
+    core = keep_to_core(1)
+    taken.append((core, core is None or os.sched_getaffinity(0) == {core}))
+
+taken, free = [], sorted(os.sched_getaffinity(0))
+for _ in range(len(free) + 1):
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+order = free[1 % len(free):] + free[:1 % len(free)]
+assert taken == [(core, True) for core in [*order, None]], taken
+"""
+    for _ in range(2):  # the first process gives its cores back
+        child = run(code, TMPDIR=str(tmp_path))
+        assert child.returncode == 0, child.stderr

@@ -136,6 +136,12 @@ def test_choices_and_mixtures_follow_their_weights(weights, seed):
         assert distribution.support() == (drawn.min(), drawn.max())
 
 
+def test_a_weight_of_nothing_is_never_chosen_not_even_by_the_smallest_or_largest_uniform():
+    ends = Quantiles([0.0, np.nextafter(1, 0)])
+
+    assert np.all(Choice(kind="choice", values=(1, 2, 3), weights=(0, 1, 0)).draw(ends, 2) == 2)
+
+
 def test_a_bare_number_is_a_constant():
     assert ANY.validate_python(3) == Constant(value=3.0)
     assert {"type": "number"} in ANY.json_schema()["anyOf"]

@@ -296,17 +296,18 @@ def test_what_is_no_spec_at_all_is_refused_in_one_line(case, tmp_path):
 def test_bytes_that_are_no_text_are_refused_with_their_line(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_bytes(b"name: x\n\xff\xfe")
-    with pytest.raises(SpecError, match="mine.yaml:2: not UTF-8 text"):
+    with pytest.raises(SpecError, match=r"mine\.yaml:2: not UTF-8 text"):
         load_spec(path)
 
 
 def test_an_unknown_file_names_the_nearest_built_in(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for source in ("hnad.yaml", "folder/hand.yaml"):
-        with pytest.raises(
-            SpecError, match=f'{source}: no such file, and no built-in spec of that name; did you mean "hand"'
-        ):
+        with pytest.raises(SpecError) as caught:
             load_spec(source)
+        expected = f'{source}: no such file, and no built-in spec of that name; did you mean "hand"?'
+
+        assert str(caught.value).startswith(expected)
     with pytest.raises(SpecError, match="is a folder"):
         load_spec(tmp_path)
     with pytest.raises(SpecError, match='no spec is named "hnad"; did you mean "hand"'):

@@ -1,0 +1,44 @@
+"""A contact sheet of a spec's first samples, rendered in this process."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+from synthgen.generator.pictures import Tile, contact_sheet, sample_tile
+from synthgen.generator.worker import Opener, open_default
+
+from synthgen.artefacts import Artefacts, apply_artefacts
+from synthgen.landmark_set import LandmarkSet
+from synthgen.sample import Sample
+from synthgen.spec import Spec
+
+
+def draw_preview(
+    spec: Spec, indices: Iterable[int], *, with_artefacts: bool = False, opener: Opener = open_default
+) -> Image.Image:
+    """Render samples of a resolved spec and draw them.
+
+    Args:
+        spec: Resolved.
+        indices: Which samples; they need not be below the spec's count.
+        with_artefacts: Put the spec's artefacts, of epoch 0, on the masks.
+        opener: Opens the pipeline.
+
+    """
+    pipeline = opener(spec, spec.engine)
+    try:
+        tiles = [_tile(spec, pipeline.sample(index), with_artefacts=with_artefacts) for index in indices]
+    finally:
+        pipeline.close()
+    size = f"{spec.image.width} x {spec.image.height}"
+    return contact_sheet(tiles, title=f"{spec.name}, seed {spec.seed}, {size}")
+
+
+def _tile(spec: Spec, sample: Sample, *, with_artefacts: bool) -> Tile:
+    names = spec.landmarks.names if isinstance(spec.landmarks, LandmarkSet) else ()
+    tile = sample_tile(sample, names)
+    if with_artefacts and isinstance(spec.artefacts, Artefacts):
+        mask = apply_artefacts(np.isfinite(sample.depth_mm), spec.artefacts, spec.seed, 0, sample.index)
+        tile = replace(tile, mask=mask)
+    return tile

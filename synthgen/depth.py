@@ -1,0 +1,68 @@
+"""Depth as stored and as learnt: 16-bit codes, and zero mean with unit deviation."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgen.errors import SynthgenError
+
+BACKGROUND = 3.0
+"""What the background becomes in a normalized depth image (Riegler et al. 2015)."""
+_LAST_CODE = 2**16 - 1
+
+
+def nearest_depth(depth_mm: NDArray[np.float32], steps_per_mm: float) -> float:
+    """Return the whole mm at or just before the nearest stored depth of an image (H, W); 0 where all is background.
+
+    The nearest depth is taken as it will be stored, so that a decoded image gives the same number again.
+    """
+    nearest = float(depth_mm.min(initial=np.inf))
+    return float(np.floor(np.rint(nearest * steps_per_mm) / steps_per_mm)) if np.isfinite(nearest) else 0.0
+
+
+def encode_depth(depth_mm: NDArray[np.float32], near_mm: float, steps_per_mm: float) -> NDArray[np.uint16]:
+    """Return codes ``round((z - near) * steps) + 1``, 0 for the background.
+
+    Args:
+        depth_mm: (H, W) camera-frame z, +inf where nothing is hit.
+        near_mm: The depth whose code is 1.
+        steps_per_mm: Codes per mm.
+
+    Raises:
+        SynthgenError: A depth does not fit 16 bits.
+    """
+    hit = np.isfinite(depth_mm)
+    codes = np.rint((np.where(hit, depth_mm, near_mm).astype(np.float64) - near_mm) * steps_per_mm) + 1
+    if codes.size and (codes.min() < 1 or codes.max() > _LAST_CODE):
+        lowest, highest = float(depth_mm[hit].min()), float(depth_mm[hit].max())
+        reach = (_LAST_CODE - 1) / steps_per_mm
+        raise SynthgenError(
+            f"depth_steps_per_mm: value {steps_per_mm:g} reaches over {reach:.1f} mm from {near_mm:g} mm, but depths go from "
+            f"{lowest:.1f} to {highest:.1f} mm; lower depth_steps_per_mm, or bring the camera's subject together"
+        )
+    return np.where(hit, codes, 0).astype(np.uint16)
+
+
+def decode_depth(code: NDArray[np.uint16], near_mm: float, steps_per_mm: float) -> NDArray[np.float32]:
+    """Return depths (H, W) in mm from their codes, +inf where the code is 0."""
+    depth = near_mm + (code.astype(np.float64) - 1) / steps_per_mm
+    return np.where(code > 0, depth, np.inf).astype(np.float32)
+
+
+def normalize_depth(depth_mm: NDArray[np.float32]) -> tuple[NDArray[np.float32], float, float]:
+    """Bring the foreground to zero mean and unit deviation, the background to 3.
+
+    Args:
+        depth_mm: (H, W), +inf where nothing is hit.
+
+    Returns:
+        The normalized image (H, W), and the mean and the deviation in mm that bring it back: ``z = n * deviation + mean``.
+        A flat foreground has deviation 1, an empty one mean 0 and deviation 1.
+    """
+    hit = np.isfinite(depth_mm)
+    depths = depth_mm[hit].astype(np.float64)
+    if not depths.size:
+        return np.full(depth_mm.shape, BACKGROUND, dtype=np.float32), 0.0, 1.0
+    mean, deviation = float(depths.mean()), float(depths.std()) if np.ptp(depths) > 0 else 1.0
+    normalized = np.full(depth_mm.shape, BACKGROUND, dtype=np.float32)
+    normalized[hit] = (depths - mean) / deviation
+    return normalized, mean, deviation
