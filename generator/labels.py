@@ -35,7 +35,7 @@ def landmark_table(landmarks: LandmarkSet, model: BodyModel) -> LandmarkTable:
         AssetError: A vertex or a joint is not part of the model.
     """
     if landmarks.model != model.name:
-        msg = f"landmarks: the set is for the {landmarks.model} model, the spec renders the {model.name}; choose another set"
+        msg = f"landmarks: the set is for the {landmarks.model}, the spec renders the {model.name}; choose another set"
         raise SpecError(msg)
     defined = {landmark.name: landmark for landmark in landmarks.landmarks}
     owner = segments(model)

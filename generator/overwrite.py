@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from synthgen.errors import DatasetError
+from synthgen.generator.dataset import GUARD, SPEC
+from synthgen.generator.shards import PARTS
 
-_FILES = {"README.md", "LICENSE", "croissant.json", "_info.json", "manifest.json", "SHA256SUMS", "run.json"}
+_FILES = {"README.md", "LICENSE", "croissant.json", "_info.json", "manifest.json", "SHA256SUMS", "run.json", GUARD}
 _FOLDERS = {
     "spec": re.compile(r"spec\.yaml|environment\.lock"),
     "train": re.compile(r".+\.tar"),
@@ -15,14 +17,13 @@ _FOLDERS = {
     "labels": re.compile(r".+\.parquet"),
     "preview": re.compile(r".+\.parquet"),
     "assets": re.compile(r".+\.png"),
+    PARTS: re.compile(r".+\.jsonl\.gz"),
 }
-MARK = Path("spec", "spec.yaml")
-"""What makes a folder a dataset folder."""
 
 
 def dataset_bytes(root: Path) -> int:
     """Return the size of the dataset in a folder; 0 where there is none."""
-    return sum(path.lstat().st_size for path in _walk(root) if path.is_file()) if (root / MARK).is_file() else 0
+    return sum(path.lstat().st_size for path in _walk(root) if path.is_file()) if (root / SPEC).is_file() else 0
 
 
 def clear_dataset(root: Path) -> None:
@@ -35,22 +36,19 @@ def clear_dataset(root: Path) -> None:
     paths = sorted(_walk(root), reverse=True)
     if not paths:
         return
-    if not (root / MARK).is_file():
-        raise DatasetError(
-            f"{root}: is not a dataset folder (no {MARK.as_posix()}); choose another --out, or empty it yourself"
-        )
+    if not (root / SPEC).is_file():
+        raise DatasetError(f"{root}: is not a dataset folder (no {SPEC}); choose another --out, or empty it yourself")
     for path in paths:
         if not _belongs(path, root):
             raise DatasetError(
                 f"{path}: is no part of a dataset, so nothing was removed; move it away, or choose another --out"
             )
-    # The mark goes last, so that what a crash leaves can still be recognized.
-    for path in (p for p in paths if p.is_file() and p != root / MARK):
-        path.unlink()
-    for path in [p for p in paths if p.is_dir() and p != (root / MARK).parent]:
-        path.rmdir()
-    (root / MARK).unlink()
-    (root / MARK).parent.rmdir()
+    # The spec goes last, so that what a crash leaves can still be recognized; the lock stays, for who waits for it.
+    last = {root / SPEC, (root / SPEC).parent, root / GUARD}
+    for path in (p for p in paths if p not in last):
+        path.rmdir() if path.is_dir() else path.unlink()
+    (root / SPEC).unlink()
+    (root / SPEC).parent.rmdir()
 
 
 def _walk(root: Path) -> Iterator[Path]:
@@ -66,17 +64,11 @@ def _walk(root: Path) -> Iterator[Path]:
 def _belongs(path: Path, root: Path) -> bool:
     if path.is_symlink() or not (path.is_file() or path.is_dir()):
         return False
-    parts = path.relative_to(root).parts
-    if any(part.startswith(".") for part in parts):
-        return _is_ours_hidden(parts)
-    if len(parts) == 1:
-        return parts[0] in _FILES if path.is_file() else parts[0] in _FOLDERS
-    return (
-        len(parts) == 2 and path.is_file() and bool(_FOLDERS[parts[0]].fullmatch(parts[1]))
-        if parts[0] in _FOLDERS
-        else False
-    )
-
-
-def _is_ours_hidden(parts: tuple[str, ...]) -> bool:
-    return True
+    relative = path.relative_to(root)
+    if path.is_dir():
+        return relative.as_posix() in _FOLDERS
+    if path.name.startswith(".") and path.name.endswith(".partial"):
+        return len(relative.parts) <= 2
+    if len(relative.parts) == 1:
+        return path.name in _FILES
+    return bool(_FOLDERS[relative.parent.as_posix()].fullmatch(path.name))

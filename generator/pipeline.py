@@ -22,6 +22,8 @@ from synthgen.sample import Labels, Sample
 from synthgen.spec import CameraSpace, Framing, Spec, resolve
 
 MAX_ATTEMPTS = 200
+POSES_PER_SHAPE = 20
+"""After so many impossible poses the shape is drawn anew too: some thick fingers fit no pose."""
 
 
 class Engine(Protocol):
@@ -60,7 +62,9 @@ class Scene:
         """
         self.spec = resolve(spec)
         camera, framing, landmarks = self.spec.camera, self.spec.framing, self.spec.landmarks
-        if not (isinstance(camera, CameraSpace) and isinstance(framing, Framing) and isinstance(landmarks, LandmarkSet)):
+        if not (
+            isinstance(camera, CameraSpace) and isinstance(framing, Framing) and isinstance(landmarks, LandmarkSet)
+        ):
             msg = "spec: resolve() left a name"
             raise TypeError(msg)
         self.model: BodyModel = add_targets(ensure_model(self.spec.model), self.spec.shape)
@@ -96,9 +100,10 @@ class Scene:
         return self._place(recipe, rest, np.concatenate([vertices, heads]), world)
 
     def _possible(self, index: int) -> tuple[Recipe, RestBody, Floats, Floats, Floats]:
-        shape = self.recipes.shape(index)
-        rest = rest_body(self.model, shape)
         for attempt in range(MAX_ATTEMPTS):
+            if attempt % POSES_PER_SHAPE == 0:
+                shape = self.recipes.shape(index, attempt // POSES_PER_SHAPE)
+                rest = rest_body(self.model, shape)
             pose = self.recipes.pose(index, attempt)
             vertices, heads, world = skin(self.model, rest, self.rig.rotations(rest, pose))
             depth, where = self._collider.deepest(vertices)
@@ -154,7 +159,9 @@ class Pipeline:
             "mm_per_px_x": x, "mm_per_px_y": y, "side": self.scene.spec.side,
         }  # fmt: skip
         recipe = body.recipe
-        return Sample(recipe.index, depth, body.labels, float(np.sqrt(x * y)), recipe.shape, recipe.pose, recipe.camera | derived)
+        return Sample(
+            recipe.index, depth, body.labels, float(np.sqrt(x * y)), recipe.shape, recipe.pose, recipe.camera | derived
+        )
 
     def close(self) -> None:
         """Close the engine."""

@@ -7,6 +7,7 @@ an angle means the same for every shape.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -20,6 +21,8 @@ TIPS = {"thumb": 9348, "index": 8595, "middle": 8787, "ring": 8982, "little": 91
 _THUMB_PALMAR = np.array([-0.85, 0.44, -0.28])
 """Where the thumb's last joints bend to at rest (radial, distal, dorsal): away from its nail, the thinnest axis of the
 distal phalanx on the base mesh."""
+_ARM_RADIUS = 0.14
+"""Half the thickness of a forearm and hand at the hip, by the forearm's length."""
 _DOWN, _FRONT, _UP, _LEFT = np.array([[0.0, 0, -1], [0, -1, 0], [0, 0, 1], [1, 0, 0]])
 _FINGER_SHARE = {"mcp": 1.0, "pip": 1.15, "dip": 0.7}
 """How the fingers' joints share a common flexion, from Kapandji's description of the natural curl."""
@@ -46,6 +49,8 @@ class Rig:
         self._model = model
         self._bones = {name: i for i, name in enumerate(model.bones)}
         self._sides = ("L",) if model.name == "hand" else ("L", "R")
+        trunk = [i for i, name in enumerate(model.bones) if name.startswith(("spine", "pelvis", "root", "upperleg01"))]
+        self._trunk = np.flatnonzero(np.isin(np.asarray(model.weights.argmax(axis=1)).ravel(), trunk))
         mirror = model.mirror
         self._tips = {
             (finger, side): model.vertex(vertex if side == "L" else int(mirror[vertex]))
@@ -73,11 +78,13 @@ class Rig:
 
     def hand_axes(self, rest: RestBody, side: str = "L") -> HandAxes:
         """Axes of a hand at rest: distal from the wrist to the middle knuckle, dorsal out of the back of the hand."""
-        wrist, index, middle, little = (self._head(rest, name, side) for name in ("wrist", "finger2-1", "finger3-1", "finger5-1"))
+        knuckles = ("finger2-1", "finger3-1", "finger5-1")
+        wrist, index, middle, little = (self._head(rest, name, side) for name in ("wrist", *knuckles))
+        sign = 1.0 if side == "L" else -1.0
         distal = normalize(middle - wrist)
-        dorsal = np.cross(index - wrist, little - wrist) * (1 if side == "L" else -1)
-        dorsal = normalize(dorsal - (dorsal @ distal) * distal)
-        return HandAxes(np.cross(distal, dorsal) * (1 if side == "L" else -1), distal, dorsal)
+        across: Floats = sign * np.cross(index - wrist, little - wrist)
+        dorsal = normalize(across - (across @ distal) * distal)
+        return HandAxes(sign * np.cross(distal, dorsal), distal, dorsal)
 
     def _head(self, rest: RestBody, bone: str, side: str) -> Floats:
         return rest.heads_mm[self._bones[f"{bone}.{side}"]]
@@ -89,7 +96,7 @@ class Rig:
             names = ("cmc", "mcp", "ip") if finger == "thumb" else ("mcp", "pip", "dip")
             bones = [f"finger{number}-{i}" for i in (1, 2, 3)]
             points = [*(self._head(rest, bone, side) for bone in bones), rest.vertices_mm[self._tips[finger, side]]]
-            along = [normalize(b - a) for a, b in zip(points[:3], points[1:], strict=True)]
+            along = [normalize(b - a) for a, b in pairwise(points)]
             frame = axes.matrix
             turns[self._bones[f"{bones[0]}.{side}"]] = ball(frame, along[0], angles, f"{finger}_{names[0]}")
             palmar = axes.matrix.T @ _THUMB_PALMAR if finger == "thumb" else -axes.dorsal
@@ -97,7 +104,9 @@ class Rig:
                 name = f"{finger}_{names[i]}"
                 turns[self._bones[f"{bones[i]}.{side}"]] = hinge(palmar, along[i - 1], along[i], angles, name)
 
-    def _pose_wrist(self, turns: Floats, rest: RestBody, angles: Mapping[str, float], side: str, axes: HandAxes) -> None:
+    def _pose_wrist(
+        self, turns: Floats, rest: RestBody, angles: Mapping[str, float], side: str, axes: HandAxes
+    ) -> None:
         forearm = normalize(self._head(rest, "wrist", side) - self._head(rest, "lowerarm01", side))
         dorsal = normalize(axes.dorsal - (axes.dorsal @ forearm) * forearm)
         radial = np.cross(forearm, dorsal) * (1 if side == "L" else -1)
@@ -108,6 +117,9 @@ class Rig:
         shoulder, elbow, wrist = (self._head(rest, name, side) for name in ("upperarm01", "lowerarm01", "wrist"))
         upper, fore = normalize(elbow - shoulder), normalize(wrist - elbow)
         bone = self._bones[f"upperarm01.{side}"]
+        if "shoulder.clearance_deg" in angles:
+            touching = self._touching_abduction(rest, side)
+            angles = {**angles, "shoulder.abduction_deg": touching + angles["shoulder.clearance_deg"]}
         turns[bone] = ball(np.stack([sign * _LEFT, _DOWN, -_FRONT]), upper, angles, "shoulder")
         if "shoulder.rotation_deg" in angles:
             turns[bone] = turns[bone] @ axis_angle(upper, self._arm_turn(upper, fore, turns[bone], angles, sign))
@@ -121,6 +133,16 @@ class Rig:
         if "fingers.flexion_deg" in angles:
             self._curl(turns, rest, angles["fingers.flexion_deg"], side, axes)
 
+    def _touching_abduction(self, rest: RestBody, side: str) -> float:
+        """Abduction in radians at which a straight hanging arm just touches the trunk or the hip."""
+        shoulder, elbow, wrist = (self._head(rest, name, side) for name in ("upperarm01", "lowerarm01", "wrist"))
+        upper, fore = np.linalg.norm(elbow - shoulder), np.linalg.norm(wrist - elbow)
+        trunk = rest.vertices_mm[self._trunk]
+        below = shoulder[2] - trunk[:, 2]
+        reach = (below > 0.8 * upper) & (below < upper + 1.5 * fore)
+        out = np.abs(trunk[reach, 0]) + _ARM_RADIUS * fore - abs(shoulder[0])
+        return float(np.arctan2(out, below[reach]).max())
+
     def _arm_turn(self, upper: Floats, fore: Floats, turn: Floats, angles: Mapping[str, float], sign: int) -> float:
         """Turn about the upper arm that brings the bent forearm to the front, plus the wanted external rotation."""
         direction = turn @ upper
@@ -131,17 +153,21 @@ class Rig:
         for finger in ("index", "middle", "ring", "little"):
             bones = [f"finger{FINGERS[finger]}-{i}" for i in (1, 2, 3)]
             points = [*(self._head(rest, bone, side) for bone in bones), rest.vertices_mm[self._tips[finger, side]]]
-            along = [normalize(b - a) for a, b in zip(points[:3], points[1:], strict=True)]
+            along = [normalize(b - a) for a, b in pairwise(points)]
             share = {f"{finger}_{joint}.flexion_deg": flexion * part for joint, part in _FINGER_SHARE.items()}
             azimuth, _ = _direction_angles(axes.matrix, along[0])
             share[f"{finger}_mcp.abduction_deg"] = 0.7 * azimuth
             turns[self._bones[f"{bones[0]}.{side}"]] = ball(axes.matrix, along[0], share, f"{finger}_mcp")
             for i, joint in ((1, "pip"), (2, "dip")):
-                turns[self._bones[f"{bones[i]}.{side}"]] = hinge(-axes.dorsal, along[i - 1], along[i], share, f"{finger}_{joint}")
+                turns[self._bones[f"{bones[i]}.{side}"]] = hinge(
+                    -axes.dorsal, along[i - 1], along[i], share, f"{finger}_{joint}"
+                )
 
     def _pose_leg(self, turns: Floats, rest: RestBody, angles: Mapping[str, float], side: str) -> None:
         sign = 1 if side == "L" else -1
-        hip, knee, ankle, toe = (self._head(rest, name, side) for name in ("upperleg01", "lowerleg01", "foot", "toe3-1"))
+        hip, knee, ankle, toe = (
+            self._head(rest, name, side) for name in ("upperleg01", "lowerleg01", "foot", "toe3-1")
+        )
         thigh, shin = normalize(knee - hip), normalize(ankle - knee)
         bone = self._bones[f"upperleg01.{side}"]
         turns[bone] = ball(np.stack([sign * _LEFT, _DOWN, -_FRONT]), thigh, angles, "hip")
@@ -183,7 +209,7 @@ def ball(frame: Floats, rest_direction: Floats, angles: Mapping[str, float], joi
 
 
 def hinge(bend: Floats, before: Floats, after: Floats, angles: Mapping[str, float], joint: str) -> Floats:
-    """Rotation that bends bone ``after`` towards the direction ``bend`` until it makes the joint's angle with ``before``."""
+    """Rotation that bends bone ``after`` towards a direction until it makes the joint's angle with bone ``before``."""
     wanted = angles.get(f"{joint}.flexion_deg")
     if wanted is None:
         return np.eye(3)

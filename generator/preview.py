@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 from PIL import Image
-from synthgen.generator.pictures import Tile, contact_sheet, sample_tile
-from synthgen.generator.worker import Opener, open_default
 
 from synthgen.artefacts import Artefacts, apply_artefacts
+from synthgen.generator.pictures import Tile, contact_sheet, sample_tile
+from synthgen.generator.worker import Opener, open_default
 from synthgen.landmark_set import LandmarkSet
 from synthgen.sample import Sample
 from synthgen.spec import Spec

@@ -1,7 +1,6 @@
 """How far a run is, how fast it goes, and the record it leaves in ``run.json``."""
 
 import json
-import os
 import platform
 import subprocess
 import time
@@ -12,9 +11,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from synthgen.generator.worker import ShardOutcome
-
 import synthgen
+from synthgen.generator.storage import write_file
+from synthgen.generator.worker import ShardOutcome
 
 _WINDOW_S = 30.0
 RUN_FILE = "run.json"
@@ -164,9 +163,7 @@ def record_run(report: RunReport) -> None:
         "sealed": report.sealed,
         "failed": [{"shard": o.number, "path": o.path, "error": o.error, "detail": o.detail} for o in report.failed],
     }
-    temporary = path.with_name(f".{RUN_FILE}.{os.getpid()}")
-    temporary.write_text(json.dumps({"runs": [*_earlier(path), entry]}, indent=2) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_file(path, (json.dumps({"runs": [*_earlier(path), entry]}, indent=2) + "\n").encode())
 
 
 def _earlier(path: Path) -> Sequence[Any]:

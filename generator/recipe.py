@@ -10,7 +10,7 @@ from synthgen.pose_spaces.draw import PoseDrawer
 from synthgen.seeding import Stream
 from synthgen.shape_space import ShapeSpace
 from synthgen.shape_spaces.draw import ShapeDrawer
-from synthgen.spec import CameraSpace, Framing, PoseSpace, Spec
+from synthgen.spec import CameraSpace, Framing, Spec
 
 _CAMERA = ("distance_mm", "yaw_deg", "pitch_deg", "roll_deg")
 _FRAMING = ("margin", "offset_x", "offset_y")
@@ -46,16 +46,16 @@ class Recipes:
         check_targets(shape, model)
         self._seed = spec.seed
         self._shape = ShapeDrawer(shape, model.calibration)
-        self._pose = _pose_drawer(pose, spec.model)
+        self._pose = PoseDrawer(pose, spec.model)
         self._camera = _camera_table(camera, framing)
 
-    def shape(self, index: int) -> dict[str, float]:
-        """Draw the shape of one sample."""
-        return self._shape.draw(Stream(self._seed, index, "shape"))
+    def shape(self, index: int, attempt: int = 0) -> dict[str, float]:
+        """Draw the shape of one sample; attempts after the first come from streams of their own."""
+        return self._shape.draw(Stream(self._seed, index, _attempt("shape", attempt)))
 
     def pose(self, index: int, attempt: int) -> dict[str, float]:
         """Draw the pose of one sample; attempts after the first come from streams of their own."""
-        return self._pose.draw(Stream(self._seed, index, f"pose/{attempt}" if attempt else "pose"))
+        return self._pose.draw(Stream(self._seed, index, _attempt("pose", attempt)))
 
     def camera(self, index: int) -> dict[str, float]:
         """Draw the camera and the framing of one sample."""
@@ -85,8 +85,8 @@ def check_targets(space: ShapeSpace, model: BodyModel) -> None:
             raise SpecError(msg) from None
 
 
-def _pose_drawer(pose: PoseSpace, model: str) -> PoseDrawer:
-    return PoseDrawer(pose, model)
+def _attempt(name: str, attempt: int) -> str:
+    return f"{name}/{attempt}" if attempt else name
 
 
 def _camera_table(camera: CameraSpace, framing: Framing) -> DrawTable:

@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 import psutil
-from synthgen.generator.request import RunOptions, nearest_folder
 
 from synthgen.errors import DatasetError
+from synthgen.generator.request import RunOptions, nearest_folder
 from synthgen.spec import Spec
 
 if TYPE_CHECKING:  # the doctor looks at the machine without the packages that write shards
@@ -135,7 +135,7 @@ def fit_run(
         raise DatasetError(f"--workers: value {options.workers}; give 1 or more")
     if not missing:
         return 1
-    samples = sum(len(plan.indices) for plan in missing)
+    samples = sum(plan.samples for plan in missing)
     needed = disk_needed(spec, samples)
     check_disk(options.out, needed, freed)
     room = f"about {size(needed)} of disk ({size(disk_free(options.out) + freed)} free)"

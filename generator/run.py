@@ -4,6 +4,9 @@ Scheduling, workers that crash and where their shards go next are Dask's. A shar
 bytes depend on the spec alone, so a run can be stopped anywhere, and the next one makes what is missing.
 """
 
+# Dask's client has no types.
+# mypy: untyped-calls-exclude="distributed"
+
 import atexit
 import contextlib
 import importlib.util
@@ -22,6 +25,9 @@ from typing import Any
 import dask
 from distributed import Client, Future, KilledWorker, LocalCluster, Nanny, Reschedule, Worker, get_worker
 from distributed.core import Status
+
+import synthgen
+from synthgen.errors import ClusterError, DatasetError, SynthgenError
 from synthgen.generator.blender_process import keep_to_core, leave
 from synthgen.generator.dataset import seal_dataset, start_dataset
 from synthgen.generator.overwrite import clear_dataset, dataset_bytes
@@ -46,9 +52,6 @@ from synthgen.generator.worker import (
     open_default,
     render_shard,
 )
-
-import synthgen
-from synthgen.errors import ClusterError, SynthgenError
 from synthgen.spec import Spec
 
 CRASHES_ALLOWED = 3
@@ -57,6 +60,7 @@ _CONNECT_S = 5
 _CLOSE_S = 2.0
 _POLL_S = 0.25
 _WORKERLESS_S = 60.0
+_LOST = "scheduler: the connection was lost; the same command goes on from here"
 _QUIET = ("distributed", "tornado", "asyncio", "bokeh")
 
 
@@ -89,7 +93,7 @@ def run(spec: Spec, options: RunOptions, listener: Listener | None = None, opene
         start_dataset(root, spec)
         if options.scheduler and cluster:
             _check_workers(cluster.client, options.scheduler, root)
-        board = Board({plan.number: len(plan.indices) for plan in missing}, cluster.workers if cluster else workers)
+        board = Board({plan.number: plan.samples for plan in missing}, cluster.workers if cluster else workers)
         if cluster:
             _render(cluster, tasks, board, stopping, listener)
     ended = time.monotonic()
@@ -116,10 +120,14 @@ def _seal(
         return False, interrupted
     listener.say(f"sealing {root}")
     try:
-        seal_dataset(root, spec, plans)
+        return seal_dataset(root, spec, plans), False
     except KeyboardInterrupt:
         return False, True
-    return True, False
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DatasetError(
+            f"{root}: cannot be sealed ({reason}); mend that, and the same command only seals it"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -150,8 +158,8 @@ def _open_cluster(options: RunOptions, workers: int, *, idle: bool) -> Iterator[
 class _PatientNanny(Nanny):
     """A nanny that waits less long for a worker that does not end by itself."""
 
-    async def close(self, timeout: float = _CLOSE_S, reason: str = "nanny-close") -> Any:
-        return await super().close(timeout=timeout, reason=reason)
+    async def close(self, timeout: float | None = None, reason: str = "nanny-close") -> Any:
+        return await super().close(timeout=timeout or _CLOSE_S, reason=reason)
 
 
 @contextlib.contextmanager
@@ -222,10 +230,10 @@ def _worker_count(client: Client) -> int:
 
 def _check_workers(client: Client, address: str, root: Path) -> None:
     """Refuse workers that are of another version, run several threads, or do not see the dataset folder."""
-    token = root / f".token-{uuid.uuid4().hex}"
-    token.write_text(token.name, encoding="ascii")
+    token = root / f".token-{uuid.uuid4().hex}.partial"
     try:
         for attempt in range(3):  # a shared file system may take a moment to show a new file
+            token.touch()
             facts = client.run(_worker_facts, str(token), on_error="return")
             blind = [where for where, fact in facts.items() if isinstance(fact, dict) and not fact["sees"]]
             if not blind:
@@ -260,10 +268,10 @@ def _render(
 ) -> None:
     """Hand the tasks over and follow them until all have ended or the run is to stop."""
     topic = f"synthgen-{uuid.uuid4().hex}"
-    ended: queue.SimpleQueue[Future] = queue.SimpleQueue()
+    ended: queue.SimpleQueue[Future[ShardOutcome]] = queue.SimpleQueue()
     cluster.client.subscribe_topic(topic, lambda event: board.tick(*event[1]))
-    waiting, running = deque(tasks), dict[str, tuple[Future, ShardTask]]()
-    seen_workers = time.monotonic()
+    roll_call = _RollCall(cluster.client)
+    waiting, running = deque(tasks), dict[Any, tuple[Future[ShardOutcome], ShardTask]]()
     try:
         while (waiting or running) and not stopping.is_set():
             while waiting and len(running) < cluster.window:
@@ -282,16 +290,36 @@ def _render(
                     _raise_if_fatal(outcome)
                     board.end(outcome)
             listener.show(board.progress())
-            seen_workers = time.monotonic() if _worker_count(cluster.client) else seen_workers
-            if time.monotonic() - seen_workers > _WORKERLESS_S:
-                raise ClusterError("workers: none has been there for a minute; run the same command again to go on")
+            roll_call.check()
     finally:
         if running:
             cluster.client.cancel([future for future, _ in running.values()], force=True)
         cluster.client.unsubscribe_topic(topic)
 
 
-def _outcome(future: Future, task: ShardTask) -> ShardOutcome | None:
+class _RollCall:
+    """Notices when the scheduler, or all its workers, have been gone for a minute."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._seen = self._called = time.monotonic()
+
+    def check(self) -> None:
+        """Look at most every few seconds."""
+        now = time.monotonic()
+        if now - self._called < _CONNECT_S:
+            return
+        self._called = now
+        try:
+            present = _worker_count(self._client)
+        except (OSError, TimeoutError):
+            raise ClusterError(_LOST) from None
+        self._seen = now if present else self._seen
+        if now - self._seen > _WORKERLESS_S:
+            raise ClusterError("workers: none has been there for a minute; the same command goes on from here")
+
+
+def _outcome(future: Future[ShardOutcome], task: ShardTask) -> ShardOutcome | None:
     """Return how a task ended, or None where its result is not to be had now."""
     plan = task.plan
     if future.status == "finished":
@@ -301,7 +329,7 @@ def _outcome(future: Future, task: ShardTask) -> ShardOutcome | None:
             return None
         return result
     if future.status != "error":
-        raise ClusterError("scheduler: the connection was lost; run the same command again to go on")
+        raise ClusterError(_LOST)
     error = future.exception(timeout=_CONNECT_S)
     if isinstance(error, KilledWorker):
         text = f"{CRASHES_ALLOWED + 1} workers died of it, one after the other"
@@ -342,7 +370,8 @@ def _holder(worker: Worker, *, pin: bool) -> PipelineHolder:
     """Return the worker's own pipeline holder, made at its first task."""
     holder: PipelineHolder | None = getattr(worker, "synthgen_holder", None)
     if holder is None:
-        holder = worker.synthgen_holder = PipelineHolder()
+        holder = PipelineHolder()
+        worker.synthgen_holder = holder  # type: ignore[attr-defined]
         if pin:
             keep_to_core(int(worker.name) + os.getppid())
         atexit.register(_leave, holder)

@@ -10,9 +10,9 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from synthgen.generator.storage import HashingFile, atomic_file, file_sha256
 
 from synthgen.errors import DatasetError
-from synthgen.generator.storage import HashingFile, atomic_file, file_sha256
 from synthgen.sample import MAX_JSON_BYTES, MEMBERS, Sample, decode_fields, encode_sample, sample_key
 from synthgen.tar import is_closed, list_members, pack_end, pack_member
 
@@ -80,6 +80,7 @@ def plan_shards(name: str, version: int, count: int) -> tuple[ShardPlan, ...]:
         name: The dataset's.
         version: The dataset's.
         count: Samples, at least 1.
+
     """
     plans: list[ShardPlan] = []
     for split in SPLITS:
@@ -111,6 +112,7 @@ def write_shard(plan: ShardPlan, samples: Iterable[Sample], root: Path, depth_st
     Raises:
         SynthgenError: Depths do not fit 16 bits.
         ValueError: The samples are not the planned ones, or their recipes are not alike.
+
     """
     with atomic_file(root / plan.path) as archive, atomic_file(root / plan.part) as part:
         tar = HashingFile(archive)
@@ -136,10 +138,10 @@ def read_shard(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
 
     Raises:
         DatasetError: It is cut off, or is not an archive of samples.
+
     """
     with path.open("rb") as file:
-        for key, members in _samples(file, path.name, MEMBERS):
-            yield key, members
+        yield from _samples(file, path.name, MEMBERS)
 
 
 def find_sample(path: Path, index: int) -> dict[str, bytes]:
@@ -147,6 +149,7 @@ def find_sample(path: Path, index: int) -> dict[str, bytes]:
 
     Raises:
         DatasetError: It is not there, or the archive is damaged.
+
     """
     key, members = sample_key(index), {}
     with path.open("rb") as file:
@@ -164,6 +167,7 @@ def read_part(plan: ShardPlan, root: Path) -> tuple[ShardReceipt, list[bytes]]:
 
     Raises:
         DatasetError: The archive is damaged.
+
     """
     with contextlib.suppress(OSError, EOFError, ValueError, TypeError, KeyError):
         *lines, footer = gzip.decompress((root / plan.part).read_bytes()).splitlines()
@@ -179,6 +183,7 @@ def rebuild_part(plan: ShardPlan, root: Path) -> tuple[ShardReceipt, list[bytes]
 
     Raises:
         DatasetError: The archive is damaged or holds other samples than planned.
+
     """
     path = root / plan.path
     with path.open("rb") as file:

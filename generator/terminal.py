@@ -7,6 +7,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bar
+
 from synthgen.generator.progress import Progress
 
 _LINE_EVERY_S = 30.0
@@ -35,7 +36,8 @@ class TerminalListener:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._bar.stop()
+        if self._console.is_terminal:
+            self._bar.stop()
 
     def say(self, line: str) -> None:
         """Print a line above the bar."""

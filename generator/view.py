@@ -75,7 +75,9 @@ class Framer:
         (left, top), (right, bottom) = xy.min(axis=0), xy.max(axis=0)
         place = FrameDraw(draw["margin"], draw["offset_x"], draw["offset_y"])
         size = (self._image.width, self._image.height)
-        return frame_box(Box(float(left), float(top), float(right), float(bottom)), touches, size, place, self._framing.aspect)
+        return frame_box(
+            Box(float(left), float(top), float(right), float(bottom)), touches, size, place, self._framing.aspect
+        )
 
     def _above(self, xy: Floats, cut: float) -> Floats:
         """Points of the silhouette above a horizontal line: the vertices there, and where edges cross the line."""

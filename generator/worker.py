@@ -13,9 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from synthgen.generator.shards import ShardPlan, shard_done, write_shard
-
 from synthgen.errors import SynthgenError
+from synthgen.generator.shards import ShardPlan, shard_done, write_shard
 from synthgen.sample import Sample
 from synthgen.spec import Spec
 

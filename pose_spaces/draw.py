@@ -60,7 +60,8 @@ class _Joints:
                 raise SpecError(msg)
         self._names = tuple(angles)
         self._table = DrawTable(
-            {f"factor/{name}": one for name, one in space.factors.items()} | {name: one.draw for name, one in angles.items()}
+            {f"factor/{name}": one for name, one in space.factors.items()}
+            | {name: one.draw for name, one in angles.items()}
         )
         factors = list(space.factors)
         self._loadings = np.array([[one.factors.get(f, 0.0) for f in factors] for one in angles.values()])

@@ -27,8 +27,8 @@ class ShapeDrawer:
 
         Args:
             space: The shape space.
-            calibration: Tables by name: ``age_map`` (M, 2) of years and MakeHuman's age, and ``male.height`` … (A, 3) of
-                MakeHuman's age, alpha and beta.
+            calibration: Tables by name: ``age_map`` (M, 2) of years and MakeHuman's age, and ``male.height`` … (A, 3)
+                of MakeHuman's age, alpha and beta.
         """
         self._space = space
         self._calibration = calibration
@@ -44,13 +44,14 @@ class ShapeDrawer:
         A target that the drawn group does not have is 0, so that every sample has the same keys.
         """
         chosen = int(np.searchsorted(self._cumulative, stream.at("group").random(), side="right"))
-        group = self._space.groups[min(chosen, len(self._space.groups) - 1)]
+        chosen = min(chosen, len(self._space.groups) - 1)
+        group = self._space.groups[chosen]
         years = float(group.age_years.draw(stream.at("age_years"), 1)[0])
         age = float(np.interp(years, *self._calibration["age_map"].T))
         shape = {"gender": 0.0 if group.sex == "male" else 1.0, "age_years": years, "age": age}
         for name, field in _CONDITIONED.items():
             shape[name] = self._phenotype(group, name, getattr(group, field), age, stream)
-        table = self._targets[self._space.groups.index(group)]
+        table = self._targets[chosen]
         drawn = dict(zip(table.names, table.draw(stream), strict=True))
         shape |= {name: drawn.get(f"target/{name}", 0.0) for name in self._names}
         return {name: round(float(value), DECIMALS) for name, value in shape.items()}

@@ -29,6 +29,7 @@ def encode_depth(depth_mm: NDArray[np.float32], near_mm: float, steps_per_mm: fl
 
     Raises:
         SynthgenError: A depth does not fit 16 bits.
+
     """
     hit = np.isfinite(depth_mm)
     codes = np.rint((np.where(hit, depth_mm, near_mm).astype(np.float64) - near_mm) * steps_per_mm) + 1
@@ -36,8 +37,8 @@ def encode_depth(depth_mm: NDArray[np.float32], near_mm: float, steps_per_mm: fl
         lowest, highest = float(depth_mm[hit].min()), float(depth_mm[hit].max())
         reach = (_LAST_CODE - 1) / steps_per_mm
         raise SynthgenError(
-            f"depth_steps_per_mm: value {steps_per_mm:g} reaches over {reach:.1f} mm from {near_mm:g} mm, but depths go from "
-            f"{lowest:.1f} to {highest:.1f} mm; lower depth_steps_per_mm, or bring the camera's subject together"
+            f"depth_steps_per_mm: value {steps_per_mm:g} reaches over {reach:.1f} mm from {near_mm:g} mm, "
+            f"but depths go from {lowest:.1f} to {highest:.1f} mm; lower depth_steps_per_mm"
         )
     return np.where(hit, codes, 0).astype(np.uint16)
 
@@ -55,8 +56,9 @@ def normalize_depth(depth_mm: NDArray[np.float32]) -> tuple[NDArray[np.float32],
         depth_mm: (H, W), +inf where nothing is hit.
 
     Returns:
-        The normalized image (H, W), and the mean and the deviation in mm that bring it back: ``z = n * deviation + mean``.
-        A flat foreground has deviation 1, an empty one mean 0 and deviation 1.
+        The normalized image (H, W), and the mean and the deviation in mm that bring it back:
+        ``z = n * deviation + mean``. A flat foreground has deviation 1, an empty one mean 0 and deviation 1.
+
     """
     hit = np.isfinite(depth_mm)
     depths = depth_mm[hit].astype(np.float64)

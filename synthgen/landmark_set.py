@@ -50,6 +50,6 @@ class LandmarkSet(BaseModel):
             if landmark.mirror_of is not None:
                 source = seen.get(landmark.mirror_of)
                 if source is None or source.mirror_of is not None:
-                    msg = f"landmark {landmark.name}: mirror_of {landmark.mirror_of!r} names no defined landmark of this set"
+                    msg = f"landmark {landmark.name}: mirror_of {landmark.mirror_of!r} is not defined in this set"
                     raise ValueError(msg)
         return self

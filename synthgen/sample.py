@@ -77,6 +77,7 @@ def encode_sample(sample: Sample, depth_steps_per_mm: float) -> dict[str, bytes]
     Raises:
         SynthgenError: The depths do not fit 16 bits.
         ValueError: The sample holds what the stored form cannot: NaN, None, an empty list, a mapping in a mapping.
+
     """
     near_mm = nearest_depth(sample.depth_mm, depth_steps_per_mm)
     code = encode_depth(sample.depth_mm, near_mm, depth_steps_per_mm)
@@ -102,6 +103,7 @@ def decode_sample(members: Mapping[str, bytes]) -> Sample:
 
     Raises:
         DatasetError: They are no sample.
+
     """
     absent = [name for name in MEMBERS if name not in members]
     if absent:
@@ -130,6 +132,7 @@ def decode_fields(data: bytes) -> dict[str, Any]:
 
     Raises:
         DatasetError: They are not.
+
     """
     if len(data) > MAX_JSON_BYTES:
         raise DatasetError(f"json: {len(data)} bytes are too many; restore the shard")
@@ -139,6 +142,16 @@ def decode_fields(data: bytes) -> dict[str, Any]:
         raise DatasetError(f"json: cannot be read ({str(error)[:100]}); restore the shard") from None
     if not isinstance(fields, dict) or tuple(fields) != FIELDS:
         raise DatasetError(f"json: its fields are not {', '.join(FIELDS)}; restore the shard")
+    _check_scalars(fields)
+    if not isinstance(fields["visible"], list) or not 0 < len(fields["visible"]) <= MAX_LANDMARKS:
+        raise DatasetError(f"visible: is no list of 1 to {MAX_LANDMARKS}; restore the shard")
+    for field in ("shape", "pose", "camera"):
+        if not isinstance(fields[field], dict):
+            raise DatasetError(f"{field}: is no mapping; restore the shard")
+    return fields
+
+
+def _check_scalars(fields: Mapping[str, Any]) -> None:
     if type(fields["index"]) is not int or fields["index"] < 0:
         raise DatasetError("index: is no whole number from 0; restore the shard")
     for field in ("mm_per_px", "depth_near_mm", "depth_steps_per_mm"):
@@ -146,12 +159,6 @@ def decode_fields(data: bytes) -> dict[str, Any]:
             raise DatasetError(f"{field}: is no number; restore the shard")
     if fields["depth_steps_per_mm"] <= 0:
         raise DatasetError("depth_steps_per_mm: is not above 0; restore the shard")
-    if not isinstance(fields["visible"], list) or not 0 < len(fields["visible"]) <= MAX_LANDMARKS:
-        raise DatasetError(f"visible: is no list of 1 to {MAX_LANDMARKS}; restore the shard")
-    for field in ("shape", "pose", "camera"):
-        if not isinstance(fields[field], dict):
-            raise DatasetError(f"{field}: is no mapping; restore the shard")
-    return fields
 
 
 class _Flat(dict[str, Any]):
@@ -177,7 +184,9 @@ def _text(value: Any, field: str) -> str:
         return f"[{', '.join([_text(item, field) for item in value])}]"
     if isinstance(value, _Flat):
         return f"{{{', '.join([f'{json.dumps(key)}: {_text(value[key], key)}' for key in value])}}}"
-    raise ValueError(f"{field}: {type(value).__name__} {value!r:.60} cannot be stored; its type would be unknown to readers")
+    raise ValueError(
+        f"{field}: {type(value).__name__} {value!r:.60} cannot be stored; its type would be unknown to readers"
+    )
 
 
 def _refuse_constant(word: str) -> float:

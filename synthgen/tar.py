@@ -55,6 +55,7 @@ def list_members(file: BinaryIO, name: str) -> Iterator[Member]:
 
     Raises:
         DatasetError: It is cut off, or is not a plain archive of ordinary files.
+
     """
     end, offset = file.seek(0, 2), 0
     while True:
@@ -77,5 +78,7 @@ def _member(header: bytes, offset: int, name: str) -> Member:
     except (tarfile.HeaderError, UnicodeDecodeError) as error:
         raise DatasetError(f"{name}: no archive header at byte {offset} ({error}); restore it") from None
     if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or not 0 <= info.size <= MAX_MEMBER_BYTES:
-        raise DatasetError(f"{name}: {info.name!r:.80} is no ordinary file of at most {MAX_MEMBER_BYTES} bytes; restore it")
+        raise DatasetError(
+            f"{name}: {info.name!r:.80} is no ordinary file of at most {MAX_MEMBER_BYTES} bytes; restore it"
+        )
     return Member(info.name, offset + BLOCK, info.size)

@@ -10,7 +10,7 @@ from synthgen.geometry import axis_angle
 from synthgen.pose_spaces.draw import joint_limits
 
 unit = st.floats(0, 1)
-shapes = st.fixed_dictionaries({name: unit for name in PHENOTYPES})
+shapes = st.fixed_dictionaries(dict.fromkeys(PHENOTYPES, unit))
 AVERAGE = dict.fromkeys(PHENOTYPES, 0.5) | {"age": 0.7}
 
 
@@ -43,12 +43,18 @@ def test_posed_vertices_agree_with_anny(name, request, anny_model):
     bones = [anny_model.bone_labels.index(bone) for bone in model.bones]
     for _ in range(6):
         shape = {phenotype: float(rng.random()) for phenotype in PHENOTYPES} | {"age": float(rng.uniform(-1 / 3, 1))}
-        targets = {"l-hand-scale-incr": float(rng.uniform(-1, 1)), "l-hand-fingers-length-incr": float(rng.uniform(-1, 1)),
-                   "measure-shoulder-dist-incr": float(rng.uniform(-1, 1))}
+        targets = {
+            "l-hand-scale-incr": float(rng.uniform(-1, 1)),
+            "l-hand-fingers-length-incr": float(rng.uniform(-1, 1)),
+            "measure-shoulder-dist-incr": float(rng.uniform(-1, 1)),
+        }
         rest = rest_body(model, shape | targets)
         limits = joint_limits(name)
-        pose = {n if name == "hand" or n.startswith(("spine", "neck")) else f"{side}{n}": float(rng.uniform(a, b)) * 0.7
-                for n, (a, b) in limits.items() for side in ("left_", "right_")}
+        pose = {
+            n if name == "hand" or n.startswith(("spine", "neck")) else f"{side}{n}": float(rng.uniform(a, b)) * 0.7
+            for n, (a, b) in limits.items()
+            for side in ("left_", "right_")
+        }
         vertices, heads, world = skin(model, rest, rig.rotations(rest, pose))
         theirs = anny_model(phenotype_kwargs=shape, local_changes_kwargs=targets)
         rest_poses = theirs["rest_bone_poses"][0].numpy()
@@ -56,8 +62,10 @@ def test_posed_vertices_agree_with_anny(name, request, anny_model):
         transforms[bones, :3, :3] = world
         transforms[bones, :3, 3] = (heads - np.einsum("bij,bj->bi", world, rest.heads_mm)) / 1000
         posed = anny_model(
-            pose_parameters=torch.from_numpy(transforms @ rest_poses)[None], phenotype_kwargs=shape,
-            local_changes_kwargs=targets, pose_parameterization="world",
+            pose_parameters=torch.from_numpy(transforms @ rest_poses)[None],
+            phenotype_kwargs=shape,
+            local_changes_kwargs=targets,
+            pose_parameterization="world",
         )
         assert np.abs(rest.heads_mm - theirs["rest_bone_heads"][0].numpy()[bones] * 1000).max() < 1e-3
         assert np.abs(rest.vertices_mm - theirs["rest_vertices"][0].numpy()[place] * 1000).max() < 1e-3
@@ -86,14 +94,16 @@ def test_hand_joints_have_the_angles_that_were_asked_for(hand, shape, pose):
         x, y, n = along[0] @ axes
         base = "cmc" if finger == "thumb" else "mcp"
         assert np.degrees(np.arctan2(x, y)) == pytest.approx(pose[f"{finger}_{base}.abduction_deg"], abs=1e-6)
-        assert np.degrees(np.arctan2(-n, np.hypot(x, y))) == pytest.approx(pose[f"{finger}_{base}.flexion_deg"], abs=1e-6)
+        assert np.degrees(np.arctan2(-n, np.hypot(x, y))) == pytest.approx(
+            pose[f"{finger}_{base}.flexion_deg"], abs=1e-6
+        )
         if finger != "thumb":
             assert angle(along[0], along[1]) >= abs(pose[f"{finger}_pip.flexion_deg"]) - 1e-6
 
 
 def test_fingers_bend_towards_the_palm(hand):
     rest, rig = rest_body(hand, AVERAGE), Rig(hand)
-    flat = {name: 0.0 for name in joint_limits("hand")} | {"thumb_cmc.abduction_deg": 40}
+    flat = dict.fromkeys(joint_limits("hand"), 0.0) | {"thumb_cmc.abduction_deg": 40}
     dorsal = rig.hand_axes(rest).dorsal
     straight, _, _ = skin(hand, rest, rig.rotations(rest, flat))
     for finger, tip in TIPS.items():
@@ -107,9 +117,23 @@ def test_fingers_bend_towards_the_palm(hand):
 def test_limbs_move_the_way_their_angles_say(body, side):
     rest, rig = rest_body(body, AVERAGE), Rig(body)
     sign, letter = (1, "L") if side == "left_" else (-1, "R")
-    hanging = {f"{side}{name}": 0.0 for name in ("shoulder.abduction_deg", "shoulder.flexion_deg", "shoulder.rotation_deg",
-               "elbow.flexion_deg", "forearm.pronation_deg", "wrist.flexion_deg", "wrist.abduction_deg", "hip.abduction_deg",
-               "hip.flexion_deg", "hip.rotation_deg", "knee.flexion_deg", "ankle.flexion_deg")}
+    hanging = {
+        f"{side}{name}": 0.0
+        for name in (
+            "shoulder.abduction_deg",
+            "shoulder.flexion_deg",
+            "shoulder.rotation_deg",
+            "elbow.flexion_deg",
+            "forearm.pronation_deg",
+            "wrist.flexion_deg",
+            "wrist.abduction_deg",
+            "hip.abduction_deg",
+            "hip.flexion_deg",
+            "hip.rotation_deg",
+            "knee.flexion_deg",
+            "ankle.flexion_deg",
+        )
+    }
 
     def posed(**change: float):
         pose = hanging | {f"{side}{name.replace('__', '.')}_deg": value for name, value in change.items()}
@@ -147,7 +171,9 @@ def test_a_mirrored_pose_gives_the_mirrored_body(body):
     a, b = np.array(pairs).T
     limb = np.abs(rest.vertices_mm[a, 0]) > 150
 
-    assert np.abs(left[a[limb]] * [-1, 1, 1] - right[b[limb]]).max() < 2.0  # MakeHuman's weights differ a little by side
+    assert (
+        np.abs(left[a[limb]] * [-1, 1, 1] - right[b[limb]]).max() < 2.0
+    )  # MakeHuman's weights differ a little by side
 
 
 @given(st.floats(-3, 3), st.integers(0, 2))

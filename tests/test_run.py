@@ -14,6 +14,7 @@ import pytest
 from fake_pipeline import open_broken, open_fake
 
 from synthgen.errors import ClusterError, DatasetError, SynthgenError
+from synthgen.generator.dataset import GUARD
 from synthgen.generator.overwrite import clear_dataset
 from synthgen.generator.progress import Board, Progress, RunReport
 from synthgen.generator.request import RunOptions, check_target, select_shards
@@ -27,6 +28,7 @@ from synthgen.specfile import load_spec
 
 COUNT = 400
 HERE = Path(__file__).parent
+PATHS = os.pathsep.join(filter(None, [str(HERE), os.environ.get("PYTHONPATH")]))
 
 
 def small_spec(count: int = COUNT, seed: int = 0) -> Spec:
@@ -44,7 +46,7 @@ def sums(root: Path) -> str:
 
 
 def hidden(root: Path) -> list[str]:
-    return [str(path.relative_to(root)) for path in root.rglob(".*tmp*")] + [str(p) for p in root.rglob("*.tmp")]
+    return [str(path.relative_to(root)) for path in root.rglob("*.partial")]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +58,7 @@ def reference(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.fixture()
+@pytest.fixture
 def fake(tmp_path, monkeypatch) -> Path:
     folder = tmp_path / "fake"
     folder.mkdir()
@@ -70,7 +72,7 @@ def start_command(out: Path, *arguments: str) -> subprocess.Popen:
     whole = ["render", "--spec", "hand", "--count", str(COUNT), "--out", str(out), *arguments]
     return subprocess.Popen(
         [sys.executable, "-c", code, *whole],
-        env={**os.environ, "PYTHONPATH": str(HERE)},
+        env={**os.environ, "PYTHONPATH": PATHS},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -277,7 +279,7 @@ def test_overwrite_removes_nothing_but_datasets(reference, tmp_path):
     (out / "test" / "link.tar").unlink()
     clear_dataset(out)
 
-    assert list(out.iterdir()) == []
+    assert [path.name for path in out.iterdir()] == [GUARD]
     assert (holiday / "photo.jpg").exists()
 
 
@@ -295,44 +297,55 @@ def test_an_unreachable_scheduler_is_one_line_in_seconds_and_nothing_is_written(
 def external_cluster(tmp_path: Path, *worker_options: str):
     """A real scheduler and workers in processes of their own, as on a cluster."""
     port_file = tmp_path / "scheduler.json"
-    environment = {**os.environ, "PYTHONPATH": str(HERE)}
-    dask = [sys.executable, "-m", "distributed.cli"]
-    scheduler_code = "from distributed.cli.dask_scheduler import main; main()"
-    worker_code = "from distributed.cli.dask_worker import main; main()"
     common = ["--scheduler-file", str(port_file), "--no-dashboard", "--host", "127.0.0.1"]
-    del dask
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, *common, *more], env=environment, stderr=subprocess.DEVNULL, cwd=tmp_path
+    scheduler = "from distributed.cli.dask_scheduler import main; main()"
+    worker = "from distributed.cli.dask_worker import main; main()"
+    processes: list[subprocess.Popen] = []
+
+    def start(code: str, *options: str) -> None:
+        processes.append(
+            subprocess.Popen(
+                [sys.executable, "-c", code, *common, *options],
+                env={**os.environ, "PYTHONPATH": PATHS},
+                stderr=subprocess.DEVNULL,
+                cwd=tmp_path,
+            )
         )
-        for code, more in [
-            (scheduler_code, ["--port", "0", "--dashboard-address", "127.0.0.1:0"]),
-            (worker_code, ["--memory-limit", "0", *worker_options]),
-        ]
-    ]
+
     try:
+        start(scheduler, "--port", "0", "--dashboard-address", "127.0.0.1:0")
         until(port_file.exists)
-        yield json.loads(port_file.read_text())["address"]
+        start(worker, "--memory-limit", "0", *worker_options)
+        yield json.loads(port_file.read_text())["address"], processes[0]
     finally:
-        for process in processes:
-            process.terminate()
-        for process in processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(10)
+        for process in reversed(processes):
             process.kill()
+            process.wait()
 
 
 def test_an_external_scheduler_makes_the_same_bytes(reference, tmp_path):
-    with external_cluster(tmp_path, "--nthreads", "1", "--nworkers", "2") as address:
+    with external_cluster(tmp_path, "--nthreads", "1", "--nworkers", "2") as (address, _):
         report = go(tmp_path / "data", scheduler=address, workers=None)
 
         assert report.sealed
         assert sums(tmp_path / "data") == sums(reference)
-        assert not list((tmp_path / "data").glob(".token*"))
+        assert not list((tmp_path / "data").glob(".token*"))  # the mark of the shared folder
+
+
+def test_a_scheduler_that_dies_ends_the_run_with_one_line(tmp_path, fake):
+    (fake / "slow").touch()
+    with external_cluster(tmp_path, "--nthreads", "1") as (address, scheduler):
+
+        def kill_scheduler():
+            if list(fake.glob("busy-*")):
+                scheduler.kill()
+
+        with pytest.raises(ClusterError, match="connection was lost"):
+            go(tmp_path / "data", scheduler=address, workers=None, listener=Recorder(kill_scheduler))
 
 
 def test_workers_that_run_several_threads_are_refused(tmp_path):
-    with external_cluster(tmp_path, "--nthreads", "2") as address, pytest.raises(ClusterError, match="2 threads"):
+    with external_cluster(tmp_path, "--nthreads", "2") as (address, _), pytest.raises(ClusterError, match="2 threads"):
         go(tmp_path / "data", scheduler=address, workers=None)
 
 
@@ -341,11 +354,13 @@ def test_an_engine_that_cannot_open_ends_the_run_with_its_reason(tmp_path):
         go(tmp_path / "data", opener=open_broken)
 
 
-@pytest.fixture()
+@pytest.fixture
 def tiny_disk(tmp_path):
     mount = tmp_path / "disk"
     mount.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(mount)], capture_output=True)
+    made = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(mount)], capture_output=True, check=False
+    )
     if made.returncode:
         pytest.skip("needs the right to mount a tmpfs")
     yield mount

@@ -1,0 +1,52 @@
+# The two commands of the README are `make demo` and `make test`.
+PYTHON ?= $(firstword $(foreach name,python3.11 python3 python,$(shell $(name) -c 'import sys; sys.version_info[:2] == (3, 11) and print("$(name)")' 2>/dev/null)))
+BIN := .venv/bin
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test view check docs bench clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: .venv/.ready ## the virtual environment .venv, with everything that the tests need
+
+.venv/.ready: pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ]; then echo "synthgen needs Python 3.11 (Blender's bpy 5.0 is built for it) and found none on the PATH."; \
+	  echo "Install it (for example: apt-get install python3.11 python3.11-venv, brew install python@3.11, or uv python install 3.11),"; \
+	  echo "or name one: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.11"; exit 1; fi
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) lacks venv; install it (for example: apt-get install python3.11-venv)."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,check]'
+	@touch $@
+
+view: # mypy and editors see the packages where they install
+	@rm -rf .view && mkdir -p .view/synthgen
+	@for file in synthgen/*; do ln -s ../../$$file .view/$$file; done
+	@for folder in generator pose_spaces shape_spaces blender_assets training; do ln -s ../../$$folder .view/synthgen/$$folder; done
+
+demo: setup ## 2,000 hands and 500 bodies with their contact sheets, in data/
+	$(BIN)/synthgen render --spec hand.yaml --count 2000 --workers $(WORKERS) --out data/demo_hand
+	$(BIN)/synthgen render --spec body.yaml --count 500 --workers $(WORKERS) --out data/demo_body
+	@echo "Contact sheets: data/demo_hand/assets/contact_sheet.png data/demo_body/assets/contact_sheet.png"
+
+test: setup check ## lint, types and all tests
+	$(BIN)/pytest
+
+check: setup view ## lint and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .view/synthgen
+
+docs: setup ## the parts of docs/ that are generated
+	$(BIN)/python -m synthgen.specdoc > docs/spec.md
+	$(BIN)/python -m benchmarks.landmark_figures
+
+bench: setup ## every measurement that the docs quote; half an hour
+	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.shape_coverage
+	$(BIN)/python -m benchmarks.pose_coverage
+	$(BIN)/python -m benchmarks.label_truth
+
+clean: ## everything that make made, except data/
+	rm -rf .venv .view build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

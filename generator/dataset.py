@@ -1,0 +1,310 @@
+"""The dataset folder: starting it, sealing it, reading it, checking it."""
+
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from filelock import FileLock
+from PIL import Image
+from synthgen.generator.card import card, license_text
+from synthgen.generator.croissant import croissant
+from synthgen.generator.manifest import (
+    DatasetInfo,
+    describe,
+    environment,
+    lock_difference,
+    lock_text,
+    manifest,
+    timm_info,
+    to_json,
+)
+from synthgen.generator.shards import (
+    PARTS,
+    SPLITS,
+    ShardPlan,
+    ShardReceipt,
+    Split,
+    find_plan,
+    find_sample,
+    plan_shards,
+    read_part,
+    read_shard,
+    shard_done,
+)
+from synthgen.generator.storage import file_sha256, remove_abandoned, write_file
+from synthgen.generator.tables import PREVIEW, card_features, labels_path, read_schema, write_labels, write_preview
+
+from synthgen.errors import DatasetError
+from synthgen.sample import Sample, decode_sample
+from synthgen.spec import Spec, difference, resolve
+from synthgen.specfile import dump_spec, load_spec
+
+SPEC = "spec/spec.yaml"
+LOCK = "spec/environment.lock"
+MANIFEST = "manifest.json"
+CHECKSUMS = "SHA256SUMS"
+SHEET = "assets/contact_sheet.png"
+SHEET_SAMPLES = 48
+GUARD = ".synthgen.lock"
+"""Held while a folder is started or sealed; it stays, empty, and is no part of the dataset."""
+_RUN_FILE = "run.json"
+
+SheetDrawer = Callable[[Sequence[Sample], DatasetInfo], bytes]
+"""Draws samples as a PNG."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset folder, open for reading; shards may be missing while it is not sealed."""
+
+    root: Path
+    spec: Spec
+    """Resolved."""
+    info: DatasetInfo
+    plans: tuple[ShardPlan, ...]
+    manifest: dict[str, Any] | None
+    """None until the folder is sealed."""
+
+    def __len__(self) -> int:
+        return self.spec.count
+
+    def members(self, index: int) -> dict[str, bytes]:
+        """Return the stored files of one sample, by the suffixes of their names.
+
+        Raises:
+            DatasetError: There is no such sample, its shard is not there yet, or the shard is damaged.
+
+        """
+        plan = find_plan(self.plans, index) if index >= 0 else None
+        if plan is None:
+            raise DatasetError(f"index: value {index}; the dataset holds samples 0 to {len(self) - 1}")
+        try:
+            return find_sample(self.root / plan.path, index)
+        except FileNotFoundError:
+            raise DatasetError(f"{plan.path}: is not there; run `synthgen render` on this folder again") from None
+
+    def sample(self, index: int) -> Sample:
+        """Return one sample.
+
+        Raises:
+            DatasetError: As `members`, or the sample is damaged.
+
+        """
+        return decode_sample(self.members(index))
+
+    def samples(self, split: Split | None = None) -> Iterator[Sample]:
+        """Yield the samples of the shards that are there, of one split or of all, in stored order."""
+        for plan in self.plans:
+            if split in {None, plan.split} and (self.root / plan.path).is_file():
+                for _, members in read_shard(self.root / plan.path):
+                    yield decode_sample(members)
+
+
+def start_dataset(root: Path, spec: Spec) -> None:
+    """Make a folder ready for the shards of a spec; a folder that has begun with the same spec is gone on with.
+
+    Another count is another spec here, because the layout of the shards depends on it. Temporary files that killed
+    runs left are removed.
+
+    Raises:
+        DatasetError: The folder cannot be written, holds something else, another spec, or was begun with other versions
+            of what its bytes depend on.
+
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        _check_foreign(root)
+        with FileLock(root / GUARD):
+            if (root / SPEC).is_file():
+                _check_same(root, spec)
+            write_file(root / LOCK, lock_text(environment()).encode())
+            if not (root / SPEC).is_file():
+                write_file(root / SPEC, dump_spec(resolve(spec), portable=True).encode())
+            remove_abandoned(root)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DatasetError(f"{root}: cannot be written ({reason}); choose another --out") from None
+
+
+def seal_dataset(root: Path, spec: Spec, plans: Sequence[ShardPlan], draw: SheetDrawer | None = None) -> bool:
+    """Write everything around the shards once they are all there; doing it again changes nothing.
+
+    Args:
+        root: The dataset folder.
+        spec: Resolved.
+        plans: All shards of the dataset.
+        draw: Draws the contact sheet; None takes the project's own.
+
+    Returns:
+        Whether the folder is sealed; False where shards are missing.
+
+    Raises:
+        DatasetError: A shard is damaged.
+
+    """
+    with FileLock(root / GUARD):
+        if not all(shard_done(plan, root) for plan in plans):
+            return False
+        if not _is_sealed(root, plans):
+            _seal(root, describe(spec), plans, draw or draw_sheet)
+        shutil.rmtree(root / PARTS, ignore_errors=True)
+        remove_abandoned(root)
+    return True
+
+
+def open_dataset(root: Path) -> Dataset:
+    """Open a dataset folder, sealed or not.
+
+    Raises:
+        DatasetError: It is not one.
+
+    """
+    if not (root / SPEC).is_file():
+        raise DatasetError(f"{root}: is not a dataset folder (no {SPEC}); give the folder that `synthgen render` wrote")
+    spec = load_spec(root / SPEC)
+    told = _read_manifest(root) if (root / CHECKSUMS).is_file() else None
+    return Dataset(root, spec, describe(spec), plan_shards(spec.name, spec.version, spec.count), told)
+
+
+def verify_checksums(root: Path) -> tuple[str, ...]:
+    """Read every file of a sealed dataset and return what is wrong, a line each; nothing for a sound one.
+
+    Raises:
+        DatasetError: The folder is not sealed, or its checksums cannot be read.
+
+    """
+    problems = []
+    for path, sha256 in _read_checksums(root):
+        if not (root / path).is_file():
+            problems.append(f"{path}: is missing")
+        elif file_sha256(root / path) != sha256:
+            problems.append(f"{path}: has changed")
+    return tuple(problems)
+
+
+def draw_sheet(samples: Sequence[Sample], info: DatasetInfo) -> bytes:
+    """Draw a contact sheet as PNG."""
+    from synthgen.generator.pictures import contact_sheet, sample_tile  # noqa: PLC0415
+
+    sheet: Image.Image = contact_sheet([sample_tile(s, info.landmarks) for s in samples], title=info.title)
+    file = io.BytesIO()
+    sheet.save(file, "PNG")
+    return file.getvalue()
+
+
+def _check_foreign(root: Path) -> None:
+    if (root / SPEC).is_file():
+        return
+    # A run that was killed before it wrote the spec leaves these and nothing else.
+    beginnings = {GUARD, "spec", _RUN_FILE}
+    own = {path.relative_to(root).as_posix() for path in (root / "spec").glob("*")}
+    foreign = sorted({path.name for path in root.iterdir()} - beginnings)
+    foreign += sorted(name for name in own if name != LOCK and not name.endswith(".partial"))
+    if foreign:
+        raise DatasetError(
+            f"{root}: is not empty and not a dataset folder (it holds {foreign[0]}); choose another --out"
+        )
+
+
+def _check_same(root: Path, spec: Spec) -> None:
+    changes = difference(load_spec(root / SPEC), spec)
+    if changes:
+        raise DatasetError(
+            f"{root}: holds another spec ({'; '.join(changes)}); choose another --out, or give --overwrite"
+        )
+    begun = (root / LOCK).read_text(encoding="utf-8") if (root / LOCK).is_file() else ""
+    changes = lock_difference(begun, lock_text(environment()))
+    if changes:
+        raise DatasetError(
+            f"{root}: was begun with other versions ({'; '.join(changes)}); "
+            f"install those of {LOCK}, choose another --out, or give --overwrite"
+        )
+
+
+def _seal(root: Path, info: DatasetInfo, plans: Sequence[ShardPlan], draw: SheetDrawer) -> None:
+    # A seal that is cut off must not look like a seal.
+    (root / CHECKSUMS).unlink(missing_ok=True)
+    schema = read_schema(plans, root)
+    receipts = write_labels(plans, root, schema)
+    write_preview(plans, root, schema)
+    write_file(root / SHEET, draw(_first_samples(root, plans), info))
+    write_file(root / MANIFEST, to_json(manifest(info, plans, receipts)))
+    write_file(root / "_info.json", to_json(timm_info(info, plans)))
+    write_file(root / "LICENSE", license_text().encode())
+    digests = {receipt.path: receipt.sha256 for receipt in receipts}
+    tables = [PREVIEW, *(labels_path(split) for split in SPLITS if any(plan.split == split for plan in plans))]
+    for path in (*tables, SPEC, LOCK, SHEET, MANIFEST, "_info.json", "LICENSE"):
+        digests[path] = file_sha256(root / path)
+    for path, text in (
+        ("README.md", card(info, plans, receipts, card_features(schema)).encode()),
+        ("croissant.json", to_json(croissant(info, plans, digests))),
+    ):
+        write_file(root / path, text)
+        digests[path] = hashlib.sha256(text).hexdigest()
+    lines = [f"{digests[path]}  {path}\n" for path in sorted(digests)]
+    write_file(root / CHECKSUMS, "".join(lines).encode())
+
+
+def _first_samples(root: Path, plans: Sequence[ShardPlan]) -> list[Sample]:
+    samples: list[Sample] = []
+    for plan in plans:
+        for _, members in read_shard(root / plan.path):
+            samples.append(decode_sample(members))
+            if len(samples) == SHEET_SAMPLES:
+                return samples
+    return samples
+
+
+def _is_sealed(root: Path, plans: Sequence[ShardPlan]) -> bool:
+    """Tell whether the seal is there and fits the shards, by names and sizes and what is left of the label lines."""
+    try:
+        told = {shard["path"]: shard for shard in (_read_manifest(root))["shards"]}
+        listed = {path for path, _ in _read_checksums(root)}
+    except (DatasetError, KeyError, TypeError):
+        return False
+    if not all((root / path).is_file() for path in listed) or set(told) != {plan.path for plan in plans}:
+        return False
+    if not {plan.path for plan in plans} <= listed:
+        return False
+    return all(_fits(plan, told[plan.path], root) for plan in plans)
+
+
+def _fits(plan: ShardPlan, told: dict[str, Any], root: Path) -> bool:
+    if (root / plan.path).stat().st_size != told.get("bytes"):
+        return False
+    if not (root / plan.part).is_file():
+        return True
+    receipt: ShardReceipt = read_part(plan, root)[0]
+    return receipt.sha256 == told.get("sha256")
+
+
+def _read_manifest(root: Path) -> dict[str, Any]:
+    try:
+        told = json.loads((root / MANIFEST).read_bytes())
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"{root / MANIFEST}: cannot be read ({error}); render the dataset again to seal it"
+        ) from None
+    if not isinstance(told, dict):
+        raise DatasetError(f"{root / MANIFEST}: is no mapping; render the dataset again to seal it")
+    return told
+
+
+def _read_checksums(root: Path) -> list[tuple[str, str]]:
+    try:
+        text = (root / CHECKSUMS).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{root / CHECKSUMS}: cannot be read ({error}); the dataset is not sealed") from None
+    listed = []
+    for line in text.splitlines():
+        sha256, _, path = line.partition("  ")
+        inside = PurePosixPath(path)
+        if len(sha256) != 64 or not path or inside.is_absolute() or ".." in inside.parts:
+            raise DatasetError(f"{root / CHECKSUMS}: {line!r:.100} is no checksum; restore it")
+        listed.append((path, sha256))
+    return listed

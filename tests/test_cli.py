@@ -1,0 +1,252 @@
+"""The command line: it answers at once, mistakes are one line, and every command says how to use it."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import synthgen
+from synthgen import cli
+from synthgen.generator import doctor
+
+COMMANDS = (
+    ["render"],
+    ["preview"],
+    ["inspect"],
+    ["blend"],
+    ["doctor"],
+    ["bake"],
+    ["spec", "init"],
+    ["spec", "show"],
+    ["spec", "schema"],
+    ["target", "check"],
+)
+HEAVY = ("bpy", "torch", "dask", "distributed", "pyarrow", "anny")
+
+
+def call(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from synthgen.cli import main; sys.argv[0] = 'synthgen'; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=cwd, timeout=120, check=False
+    )
+
+
+def refuse(capsys, monkeypatch, *arguments: str) -> str:
+    """Run the command line in this process; return its one line of complaint, the last it says."""
+    monkeypatch.setattr(sys, "argv", ["synthgen", *arguments])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    out, err = capsys.readouterr()
+
+    assert end.value.code == 2
+    assert out == ""
+    assert err.count("error: ") == 1
+    assert "Traceback" not in err
+    complaint = err.splitlines()[-1]
+    assert complaint.startswith("error: ")
+    return complaint
+
+
+def loaded_after(code: str) -> set[str]:
+    """Which heavy modules a fresh interpreter has loaded after some code."""
+    tail = f"\nimport sys\nprint('loaded:', *[name for name in {HEAVY!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code + tail], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].removeprefix("loaded:").split())
+
+
+HELP = """
+import sys
+sys.argv = ["synthgen", "--help"]
+from synthgen.cli import main
+try:
+    main()
+except SystemExit:
+    pass
+"""
+
+
+def test_help_and_import_load_nothing_heavy():
+    assert loaded_after("import synthgen") == set()
+    assert loaded_after(HELP) == set()
+    assert loaded_after(HELP.replace('"--help"', '"render", "--help"')) == set()
+
+
+def test_the_check_for_heavy_modules_can_fail():
+    assert loaded_after("import pyarrow") == {"pyarrow"}
+
+
+def test_help_answers_at_once():
+    def seconds() -> float:
+        began = time.monotonic()
+        assert call("--help").returncode == 0
+        return time.monotonic() - began
+
+    # The best of a few: another process on the machine is not this one's fault.
+    assert min(seconds() for _ in range(5)) < 0.5
+
+
+def test_version():
+    done = call("--version")
+
+    assert (done.returncode, done.stdout) == (0, f"synthgen {synthgen.__version__}\n")
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_has_help_with_an_example(command):
+    result = CliRunner().invoke(cli.app, [*command, "--help"])
+
+    assert result.exit_code == 0
+    assert "Example" in result.stdout
+    assert f"synthgen {' '.join(command)}" in " ".join(result.stdout.split())
+
+
+def test_no_command_is_untested():
+    groups = {group.name: group.typer_instance for group in cli.app.registered_groups}
+    names = [[c.name or c.callback.__name__] for c in cli.app.registered_commands]
+    names += [[name, c.name] for name, group in groups.items() for c in group.registered_commands]
+
+    assert sorted(names) == sorted(COMMANDS)
+
+
+def test_render_has_the_options_of_its_documentation():
+    text = " ".join(CliRunner().invoke(cli.app, ["render", "--help"]).stdout.split())
+    for option in [
+        "spec",
+        "workers",
+        "out",
+        "count",
+        "seed",
+        "shards",
+        "scheduler",
+        "engine",
+        "overwrite",
+        "dashboard",
+    ]:
+        assert f"--{option} " in text
+
+
+BAD_SPEC = "name: mine\nmodel: hand\ncount: 5\nimag: 3\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--spec", "hnad.yaml"], "hand"),
+        (["--spec", "bad.yaml"], "imag"),
+        (["--spec", "hand", "--count", "0"], "count: value 0"),
+        (["--spec", "hand", "--count", "-3"], "count: value -3"),
+        (["--spec", "hand", "--seed", "-1"], "seed: value -1"),
+        (["--spec", "hand", "--engine", "povray"], 'engine: value "povray"'),
+        (["--spec", "hand", "--count", "10", "--shards", "7"], "--shards"),
+        (["--spec", "hand", "--count", "10", "--workers", "0"], "--workers"),
+        (["--spec", "hand", "--count", "10", "--out", "bad.yaml/data"], "bad.yaml"),
+        (["--spec", "hand", "--count", "10", "--scheduler", "tcp://127.0.0.1:9"], "cannot be reached"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistakes_are_one_line_and_write_nothing(tmp_path, monkeypatch, capsys, arguments, expected):
+    (tmp_path / "bad.yaml").write_text(BAD_SPEC)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "_bake", lambda **_: None)
+    monkeypatch.setattr("synthgen.generator.pipeline.Scene", lambda spec: None)
+
+    assert expected in refuse(capsys, monkeypatch, "render", *arguments)
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]
+
+
+def test_files_that_cannot_be_written_or_read_are_refused_first(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+
+    assert ".png" in refuse(capsys, monkeypatch, "preview", "--spec", "hand", "--out", "sheet.doc")
+    assert "nowhere" in refuse(capsys, monkeypatch, "preview", "--spec", "hand", "--out", "nowhere/sheet.png")
+    assert ".blend" in refuse(capsys, monkeypatch, "blend", "--spec", "hand", "--index", "1", "--out", "a.png")
+    assert "missing" in refuse(capsys, monkeypatch, "inspect", "missing", "3")
+    assert "nothing.target" in refuse(capsys, monkeypatch, "target", "check", "nothing.target")
+
+
+def test_a_wrong_option_is_a_usage_error():
+    done = call("render", "--spec", "hand", "--wrokers", "3")
+
+    assert done.returncode == 2
+    assert "--workers" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_error_of_the_system_is_one_line(monkeypatch, capsys):
+    def full(*_args: object, **_kwargs: object) -> None:
+        raise OSError(28, "No space left on device", "somewhere/file")
+
+    monkeypatch.setattr("synthgen.specfile.load_spec", full)
+
+    assert refuse(capsys, monkeypatch, "spec", "show", "hand") == "error: somewhere/file: No space left on device"
+
+
+@pytest.mark.parametrize("name", ["hand", "body", "paper_hand", "paper_body"])
+def test_spec_init_writes_a_copy_that_means_the_same(tmp_path, name):
+    runner = CliRunner()
+    mine = tmp_path / "mine.yaml"
+
+    assert runner.invoke(cli.app, ["spec", "init", name, "--out", str(mine)]).exit_code == 0
+    assert mine.read_text().startswith("#")
+    shown = runner.invoke(cli.app, ["spec", "show", str(mine)])
+    assert shown.exit_code == 0
+    assert shown.stdout == runner.invoke(cli.app, ["spec", "show", f"{name}.yaml"]).stdout
+
+
+def test_spec_init_overwrites_nothing(tmp_path, monkeypatch, capsys):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("precious")
+
+    assert "exists" in refuse(capsys, monkeypatch, "spec", "init", "hand", "--out", str(mine))
+    assert mine.read_text() == "precious"
+
+
+def test_spec_schema_is_json():
+    schema = json.loads(CliRunner().invoke(cli.app, ["spec", "schema"]).stdout)
+
+    assert {"name", "model", "count", "image"} <= set(schema["properties"])
+
+
+def test_target_check_reads_a_file_and_names_a_broken_line(tmp_path, monkeypatch, capsys):
+    good, bad = tmp_path / "good.target", tmp_path / "bad.target"
+    good.write_text("# long thumb\n7 0.1 0 0\n8 0 0.2 0\n")
+    bad.write_text("7 0.1 0 0\n8 0 zero 0\n")
+    result = CliRunner().invoke(cli.app, ["target", "check", str(good)])
+
+    assert result.stdout == f"{good}: moves 2 vertices by up to 20.00 mm\n"
+    assert "bad.target:2" in refuse(capsys, monkeypatch, "target", "check", str(bad))
+
+
+def test_doctor_notices_what_is_missing(tmp_path, monkeypatch):
+    assert doctor.check_python((3, 12)).status == "fail"
+    assert doctor.check_packages(("numpy", "no_such_package")).status == "fail"
+    assert doctor.check_packages(("numpy",)).status == "ok"
+    assert doctor.check_engine("import os; os.abort()").found.endswith("crashed with signal 6")
+    assert doctor.check_engine("raise ImportError('libGL')").found.endswith("ImportError: libGL")
+    assert doctor.check_engine("print('bpy 5 depth 3.0')").status == "fail"
+    assert doctor.check_scratch(tmp_path / "none").status == "ok"
+    monkeypatch.setattr(doctor, "disk_free", lambda path: 100)
+    assert doctor.check_scratch(tmp_path).status == "warn"
+    assert doctor.check_disk_here().status == "warn"
+
+
+def test_doctor_exits_with_1_when_something_fails(monkeypatch):
+    monkeypatch.setattr(doctor, "examine", lambda: [doctor.Check("python", "fail", "3.9 [x]", "use 3.11")])
+    result = CliRunner().invoke(cli.app, ["doctor"])
+
+    assert result.exit_code == 1
+    assert "3.9 [x]" in result.stdout
+
+    monkeypatch.setattr(doctor, "examine", lambda: [doctor.Check("disk", "warn", "little", "")])
+    assert CliRunner().invoke(cli.app, ["doctor"]).exit_code == 0
+
+
+@pytest.mark.bpy
+def test_doctor_renders_in_a_child_process():
+    assert "bpy" not in sys.modules or os.environ.get("PYTEST_XDIST_WORKER") is not None
+    assert doctor.check_engine().status == "ok"
