@@ -4,6 +4,7 @@ Frame of the body: x to the patient's left, y to the back, z up (the directions 
 """
 
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from scipy.sparse import csr_matrix
 from synthgen.errors import AssetError
 from synthgen.geometry import Floats
 
-FORMAT = 1
+FORMAT = 2
+"""Part of every model's digest; raise it when baking changes."""
 
 PHENOTYPE_ANCHORS = {
     "gender": ("male", "female"),
@@ -105,6 +107,7 @@ def save_model(model: BodyModel, path: Path) -> None:
     for name, matrix in (("target_mm", model.target_mm), ("weights", model.weights)):
         arrays |= {f"{name}.data": matrix.data, f"{name}.indices": matrix.indices, f"{name}.indptr": matrix.indptr}
     arrays |= {f"calibration.{name}": array for name, array in model.calibration.items()}
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
     with path.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy types its keyword arguments as the allow_pickle flag
@@ -134,6 +137,6 @@ def load_model(path: Path) -> BodyModel:
             calibration={name: arrays[f"calibration.{name}"] for name in meta["calibration"]},
             **{name: arrays[name] for name in dense}, **sparse,
         )  # fmt: skip
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         msg = f"{path}: not a baked body model ({error}); delete it and run `synthgen bake`"
         raise AssetError(msg) from error

@@ -72,4 +72,5 @@ def body_measures(model: BodyModel, rest: RestBody) -> dict[str, float]:
 
 
 def _skin(model: BodyModel, rest: RestBody, base_vertex: int) -> Floats:
-    return rest.vertices_mm[model.vertex(base_vertex)]
+    point: Floats = rest.vertices_mm[model.vertex(base_vertex)]
+    return point

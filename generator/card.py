@@ -7,7 +7,6 @@ from typing import Any
 
 from synthgen.generator.manifest import DatasetInfo
 from synthgen.generator.shards import SPLITS, ShardPlan, ShardReceipt
-
 from synthgen.safe_yaml import to_yaml
 
 _SIZES = (

@@ -55,7 +55,7 @@ _COLUMNS = {
 _IMAGES = {"mask": "Silhouette, 1 bit.", "depth": "Coded depth, 16 bits, 0 for the background."}
 _RAI = {
     "rai:dataCollection": "Rendered from a parametric body model (MakeHuman) by Blender; no person was recorded.",
-    "rai:dataBiases": "Shapes and poses follow the distributions of spec/spec.yaml: drawn, not measured in a population.",
+    "rai:dataBiases": "Shapes and poses follow the distributions of spec/spec.yaml, not those of a population.",
     "rai:dataLimitations": "No soft-tissue contact, clothing or pathology. "
     "Results need validation on real scans before any medical use.",
     "rai:dataUseCases": "Training of anatomical landmark detectors that are fine-tuned on binarized or depth images "

@@ -11,6 +11,8 @@ from typing import Any
 
 from filelock import FileLock
 from PIL import Image
+
+from synthgen.errors import DatasetError
 from synthgen.generator.card import card, license_text
 from synthgen.generator.croissant import croissant
 from synthgen.generator.manifest import (
@@ -38,8 +40,6 @@ from synthgen.generator.shards import (
 )
 from synthgen.generator.storage import file_sha256, remove_abandoned, write_file
 from synthgen.generator.tables import PREVIEW, card_features, labels_path, read_schema, write_labels, write_preview
-
-from synthgen.errors import DatasetError
 from synthgen.sample import Sample, decode_sample
 from synthgen.spec import Spec, difference, resolve
 from synthgen.specfile import dump_spec, load_spec

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
-from synthgen.generator.shards import SPLITS, ShardPlan, ShardReceipt
-
 import synthgen
+from synthgen.generator.shards import SPLITS, ShardPlan, ShardReceipt
 from synthgen.landmark_set import LandmarkSet
 from synthgen.sample import sample_key
 from synthgen.spec import CameraSpace, Spec, resolve, spec_hash

@@ -126,9 +126,11 @@ class Scene:
         else:
             view, origin = turned(front_view(), recipe.camera), points[n]
         placed = (points - origin) @ view.T
+        draw = recipe.camera
         if self.spec.model == "hand" and self.spec.side == "right":
             placed[:, 0] *= -1
-        frame, shift = self._framer.frame(placed[:n], recipe.camera, crease)
+            draw = draw | {"offset_x": -draw["offset_x"]}
+        frame, shift = self._framer.frame(placed[:n], draw, crease)
         camera = camera_of(frame, self._projection, recipe.camera["distance_mm"])
         placed = on_grid(placed + shift)
         return PosedBody(recipe, placed, camera, label(self._landmarks, placed, self.triangles, camera), view, shift)

@@ -57,6 +57,7 @@ from synthgen.spec import Spec
 CRASHES_ALLOWED = 3
 """A shard is given up when one worker more than this has died of it."""
 _CONNECT_S = 5
+_WORKERS_S = 20
 _CLOSE_S = 2.0
 _POLL_S = 0.25
 _WORKERLESS_S = 60.0
@@ -202,7 +203,7 @@ def _connect(address: str) -> Iterator[Client]:
         raise ClusterError(f"--scheduler: {address} cannot be reached ({reason}); give tcp://host:port") from None
     with client:
         try:
-            client.wait_for_workers(1, timeout=_CONNECT_S)
+            client.wait_for_workers(1, timeout=_WORKERS_S)
         except TimeoutError:
             raise ClusterError(
                 f"--scheduler: {address} has no workers; start some with `dask worker {address} --nthreads 1`"

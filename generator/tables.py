@@ -10,10 +10,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet as pq
-from synthgen.generator.shards import PARTS, SPLITS, ShardPlan, ShardReceipt, read_part, read_shard
-from synthgen.generator.storage import atomic_file
 
 from synthgen.errors import DatasetError
+from synthgen.generator.shards import PARTS, SPLITS, ShardPlan, ShardReceipt, read_part, read_shard
+from synthgen.generator.storage import atomic_file
 from synthgen.sample import FIELDS, sample_key
 
 PREVIEW = "preview/preview.parquet"

@@ -169,13 +169,13 @@ def _text(value: Any, field: str) -> str:
     """Return JSON in which a float always has a point, so that no reader takes it for a whole number."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
-    if isinstance(value, bool):
-        return "true" if value else "false"
     if isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError(f"{field}: {value} cannot be stored")
         text = repr(value + 0.0)  # -0.0 becomes 0.0
         return text if "." in text else text.replace("e", ".0e")
+    if isinstance(value, bool):
+        return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
     if isinstance(value, str):

@@ -74,9 +74,10 @@ def sealed(tmp_path_factory, spec):
 
 def test_folder_has_the_files_of_the_design_and_sums_of_all(sealed, spec):
     files = visible_files(sealed)
-    around = """README.md LICENSE croissant.json _info.json manifest.json SHA256SUMS spec/spec.yaml spec/environment.lock
-        labels/train-00000.parquet labels/validation-00000.parquet labels/test-00000.parquet preview/preview.parquet
-        assets/contact_sheet.png"""
+    around = """
+        README.md LICENSE croissant.json _info.json manifest.json SHA256SUMS spec/spec.yaml spec/environment.lock
+        labels/train-00000.parquet labels/validation-00000.parquet labels/test-00000.parquet
+        preview/preview.parquet assets/contact_sheet.png"""
     sums = dict(line.split("  ")[::-1] for line in files["SHA256SUMS"].decode().splitlines())
 
     assert set(files) == set(around.split()) | {plan.path for plan in plans_of(spec)}
@@ -166,9 +167,8 @@ def test_manifest_tells_the_shards_and_timm_finds_them(sealed, spec):
 
 
 def test_label_tables_hold_what_the_shards_hold(sealed, spec):
-    rows = [
-        row for split in ("train", "validation", "test") for row in read_rows(sealed / f"labels/{split}-00000.parquet")
-    ]
+    tables = [sealed / f"labels/{split}-00000.parquet" for split in ("train", "validation", "test")]
+    rows = [row for table in tables for row in pq.read_table(table).to_pylist()]
     expected = [(sample_key(s.index), s) for s in open_dataset(sealed).samples()]
 
     assert [row["key"] for row in rows] == [key for key, _ in expected]
@@ -177,10 +177,6 @@ def test_label_tables_hold_what_the_shards_hold(sealed, spec):
         assert {field: row[field] for field in FIELDS} == json.loads(encode_sample(sample, 20.0)["json"])
     groups = pq.ParquetFile(sealed / "labels/train-00000.parquet").metadata
     assert groups.num_row_groups == 16
-
-
-def read_rows(path: Path):
-    return pq.read_table(path).to_pylist()
 
 
 def test_preview_holds_images_and_labels(sealed):
@@ -253,7 +249,7 @@ def test_another_spec_is_refused_with_the_difference(sealed):
         (small_spec(COUNT + 1), "count: 230 -> 231"),
         (small_spec().model_copy(update={"seed": 5}), "seed: 0 -> 5"),
     ):
-        with pytest.raises(DatasetError, match=f"holds another spec .*{line}.*--overwrite"):
+        with pytest.raises(DatasetError, match=rf"holds another spec .*{line}.*--overwrite"):
             start_dataset(sealed, other)
 
 
@@ -268,7 +264,7 @@ def test_other_versions_are_refused(tmp_path, spec, monkeypatch):
 def test_folder_of_something_else_is_refused_and_left_alone(tmp_path, spec):
     (tmp_path / "thesis.txt").write_text("years of work")
 
-    with pytest.raises(DatasetError, match="not a dataset folder .it holds thesis.txt"):
+    with pytest.raises(DatasetError, match=r"not a dataset folder .it holds thesis.txt"):
         start_dataset(tmp_path, spec)
 
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
@@ -301,7 +297,7 @@ def test_shard_of_another_form_of_recipe_stops_the_seal(tmp_path, spec):
         sample.shape["gender"] = "male"
     write_shard(plans[3], samples, tmp_path, 20.0)
 
-    with pytest.raises(DatasetError, match="00003-of-00016.tar: its samples are unlike"):
+    with pytest.raises(DatasetError, match=r"00003-of-00016.tar: its samples are unlike"):
         seal_dataset(tmp_path, spec, plans)
 
 
@@ -336,7 +332,7 @@ def test_card_of_perspective_bodies_tells_their_own_facts(spec):
     info = replace(describe(spec), model="body", projection="perspective", landmarks=("navel",))
     text = card(info, (), (), [])
 
-    assert "images of whole bodies of 20 × 24 pixels" in text
+    assert "images of whole bodies of 20 \u00d7 24 pixels" in text
     assert "perspective projection" in text
     assert "px = " not in text
 
@@ -376,7 +372,8 @@ from synthgen.sample import decode_fields
 datasets.disable_progress_bars()
 root, way, streaming = sys.argv[1], sys.argv[2], sys.argv[3] == "streaming"
 if way == "files":
-    data = datasets.load_dataset("webdataset", data_files={"test": f"{root}/test/*.tar"}, split="test", streaming=streaming)
+    files = {"test": f"{root}/test/*.tar"}
+    data = datasets.load_dataset("webdataset", data_files=files, split="test", streaming=streaming)
 else:
     data = datasets.load_dataset(root, split="test", streaming=streaming)
 rows = list(data)

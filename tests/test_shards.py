@@ -186,7 +186,7 @@ def test_samples_must_be_the_planned_ones_and_alike(tmp_path, wrong):
         "other": [samples[1], *samples[1:]],
         "unlike": [*samples[:4], odd, *samples[5:]],
     }
-    with pytest.raises(ValueError, match="planned|other keys or types"):
+    with pytest.raises(ValueError, match=r"planned|other keys or types"):
         write_shard(PLAN, lists[wrong], tmp_path, 20.0)
 
     assert everything(tmp_path) == []
