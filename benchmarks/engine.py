@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import psutil
+
 from synthgen.generator.blender import BlenderEngine
 from synthgen.generator.blender_process import keep_to_core, leave
-
 from synthgen.geometry import Camera
 
 MB = 2**20

@@ -31,7 +31,7 @@ from synthgen.specfile import load_spec
 LANDMARK_MM, DEPTH_MM, REPROJECTION_PX = 0.05, 0.1, 1e-3
 NUDGE_PX = 1e-4
 EDGE = 5.67
-"""Depth range of 3 x 3 pixels in sizes of a pixel, beyond which a pixel lies beside an edge: the tangent of 80 degrees."""
+"""Depth range of 3 x 3 pixels in pixel sizes, beyond which a pixel lies beside an edge: the tangent of 80 degrees."""
 _STEP_MM = 1e-3
 _MOST_HITS = 64
 _RING = np.array([(0, 0), (1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1)]) * NUDGE_PX
@@ -136,11 +136,11 @@ def judge(truth: Truth, sample: Sample, vertices_mm, triangles, table: LandmarkT
             if labels.visible[k] not in own:
                 truth.contradicted.append(who)
         else:
-            judge_skin(truth, rays, pixels, labels.landmarks_mm[k], bool(labels.visible[k]), who)
+            judge_skin(truth, rays, pixels, labels.landmarks_mm[k], visible=bool(labels.visible[k]), who=who)
     judge_depth(truth, rays, sample.depth_mm, min(mm_per_px))
 
 
-def judge_skin(truth: Truth, rays: Rays, pixels, landmark_mm, visible: bool, who: str) -> None:
+def judge_skin(truth: Truth, rays: Rays, pixels, landmark_mm, *, visible: bool, who: str) -> None:
     """Judge a landmark on the skin by the rays of pixels (N, 2) around it."""
     hits = [rays.all(pixel) for pixel in pixels]
     near = landmark_mm[2] - TOLERANCE_MM
@@ -161,7 +161,9 @@ def judge_depth(truth: Truth, rays: Rays, depth_mm, mm_per_px: float) -> None:
     hit, mask = np.isfinite(cast), np.isfinite(depth_mm)
     with np.errstate(invalid="ignore"):
         off = np.where(hit & mask, np.abs(cast - depth_mm), 0.0)
-        around = np.lib.stride_tricks.sliding_window_view(np.pad(cast, 1, mode="edge"), (3, 3)).reshape(height, width, 9)
+        around = np.lib.stride_tricks.sliding_window_view(np.pad(cast, 1, mode="edge"), (3, 3)).reshape(
+            height, width, 9
+        )
         inner = hit & (around.max(axis=2) - around.min(axis=2) < EDGE * mm_per_px)
     truth.pixels += int(hit.sum())
     truth.inner += int(inner.sum())
@@ -186,7 +188,9 @@ def report(name: str, truth: Truth) -> bool:
     """Print one account; tell whether it keeps the bounds."""
     worst = max(truth.landmark_mm, default=0.0)
     print(f"{name}: {truth.samples} samples, {truth.visible} landmarks visible, {truth.hidden} hidden")
-    print(f"  landmark against ray cast: at most {worst:.2g} mm (bound {LANDMARK_MM}), {truth.missed} missed by every ray")
+    print(
+        f"  landmark against ray cast: at most {worst:.2g} mm (bound {LANDMARK_MM}), {truth.missed} missed by every ray"
+    )
     print(f"  visibility: {len(truth.contradicted)} contradicted {truth.contradicted[:5]}")
     print(f"  reprojection: at most {truth.reprojection_px:.2g} px (bound {REPROJECTION_PX})")
     print(f"  depth: at most {truth.depth_mm:.3f} mm (bound {DEPTH_MM}) at {truth.inner} of {truth.pixels} pixels")

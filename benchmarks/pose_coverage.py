@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from synthgen.generator.body import rest_body, skin
-from synthgen.generator.collision import segments
 from synthgen.generator.pipeline import Scene
 from synthgen.specfile import load_spec
 
@@ -33,7 +32,7 @@ class OverlapJudge:
     """Depth to which two fingers overlap, by Blender's BVHTree."""
 
     def __init__(self, model) -> None:
-        owner = segments(model)
+        owner = model.owners
         self.parts = []
         for starts in FINGERS:
             bones = [i for i, name in enumerate(model.bones) if name.startswith(tuple(starts.split()))]
@@ -90,7 +89,7 @@ def hands(name: str, count: int) -> None:
 def bodies(name: str, count: int) -> None:
     scene = Scene(load_spec(name))
     model, rig = scene.model, scene.rig
-    owner = segments(model)
+    owner = model.owners
     redraws, distances, facing, legs, feet = [], [], [], [], []
     for index in range(count):
         recipe = scene.recipe(index)
@@ -118,7 +117,9 @@ def bodies(name: str, count: int) -> None:
             )
     redraws, distances, facing, legs, feet = (np.array(one) for one in (redraws, distances, facing, legs, feet))
     print(f"{name}: poses redrawn {redraws.sum() / (redraws.sum() + count):.1%}")
-    print(f"{name}: within 150 mm of the hip and 30 degrees of lateral {np.mean((distances <= 150) & (facing <= 30)):.1%}")
+    print(
+        f"{name}: within 150 mm of the hip and 30 degrees of lateral {np.mean((distances <= 150) & (facing <= 30)):.1%}"
+    )
     print(f"{name}: knuckle to the hip's skin {percentiles(distances)} mm")
     print(f"{name}: back of the hand from lateral {percentiles(facing)} degrees")
     print(f"{name}: thigh from straight down, outwards {percentiles(legs)} degrees")

@@ -6,6 +6,7 @@ Frame of the body: x to the patient's left, y to the back, z up (the directions 
 import json
 import zipfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -64,6 +65,29 @@ class BodyModel:
     calibration: dict[str, Floats]
     """anny's shape calibration: ``male.height`` … (A, 3) rows of age, alpha, beta; ``age_map`` (M, 2) years, age."""
 
+    @cached_property
+    def levels(self) -> tuple[NDArray[np.intp], ...]:
+        """The bones by their depth in the tree, the root first."""
+        depths = [0] * len(self.bones)
+        for bone, parent in enumerate(self.parents):
+            depths[bone] = depths[parent] + 1 if parent >= 0 else 0
+        return tuple(np.flatnonzero(np.array(depths) == depth) for depth in range(max(depths) + 1))
+
+    @cached_property
+    def target_places(self) -> dict[str, int]:
+        """Position of each target by its name."""
+        return {name: i for i, name in enumerate(self.target_names)}
+
+    @cached_property
+    def corners(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+        """First, second and third vertex (T,) of each triangle, each contiguous: what fast lookups want."""
+        return corners_of(self.triangles)
+
+    @cached_property
+    def owners(self) -> NDArray[np.intp]:
+        """(V,) the bone that carries most of each vertex."""
+        return np.asarray(self.weights.argmax(axis=1), dtype=np.intp).ravel()
+
     @property
     def n_vertices(self) -> int:
         """Number of vertices."""
@@ -93,6 +117,12 @@ class BodyModel:
         return self.bones.index(name)
 
 
+def corners_of(triangles: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+    """Split triangles (T, 3) into the three arrays (T,) of their corners."""
+    a, b, c = np.ascontiguousarray(triangles.T, dtype=np.intp)
+    return a, b, c
+
+
 def save_model(model: BodyModel, path: Path) -> None:
     """Write a model as an uncompressed ``.npz`` of plain arrays; its bytes depend on the model alone."""
     meta = {
@@ -106,7 +136,7 @@ def save_model(model: BodyModel, path: Path) -> None:
     }  # fmt: skip
     for name, matrix in (("target_mm", model.target_mm), ("weights", model.weights)):
         arrays |= {f"{name}.data": matrix.data, f"{name}.indices": matrix.indices, f"{name}.indptr": matrix.indptr}
-    arrays |= {f"calibration.{name}": array for name, array in model.calibration.items()}
+    arrays |= {f"calibration.{name}": model.calibration[name] for name in sorted(model.calibration)}
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     arrays["meta"] = np.frombuffer(json.dumps(meta).encode(), dtype=np.uint8)
     with path.open("wb") as file:

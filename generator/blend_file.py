@@ -14,25 +14,17 @@ import io
 import json
 import tempfile
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
-from synthgen.blender_assets.model import BodyModel
 from synthgen.errors import EngineError
 from synthgen.generator.blender import _import_bpy
 from synthgen.generator.blender_process import stdout_to
-from synthgen.generator.body import (
-    RestBody,
-    phenotype_coefficients,
-    rest_body,
-    target_coefficients,
-    target_rows,
-)
+from synthgen.generator.body import rest_body
+from synthgen.generator.figure import Figure, Place, figure_of, place_of
 from synthgen.generator.labels import LandmarkTable, landmark_table
 from synthgen.generator.pipeline import PosedBody, Scene
 from synthgen.generator.storage import atomic_file
@@ -40,49 +32,9 @@ from synthgen.geometry import Camera, Floats, normalize
 from synthgen.landmark_set import LandmarkSet
 
 _M_PER_MM = 1e-3
-_LEAST_BONE_MM = 2.0
-"""Blender deletes bones without a length."""
 _LEAST_WEIGHT = 1e-7
 _SKIN = (0.65, 0.45, 0.36, 1.0)
 _SENSOR_MM = 36.0
-_AXES = np.diag([1.0, -1, -1])
-"""From the camera frame to the axes of a Blender camera (y up, z towards the viewer)."""
-
-
-@dataclass(frozen=True)
-class _ShapeKey:
-    name: str
-    offsets_mm: Floats
-    """(V, 3) at value 1."""
-    value: float
-
-
-@dataclass(frozen=True)
-class _Figure:
-    """What is written, mirrored for a right hand, body axes, mm."""
-
-    bones: tuple[str, ...]
-    parents: NDArray[np.int32]
-    heads_mm: Floats
-    tails_mm: Floats
-    turns: Floats
-    """(B, 3, 3) of each bone relative to its parent, body axes."""
-    template_mm: Floats
-    keys: tuple[_ShapeKey, ...]
-    triangles: NDArray[np.int32]
-    weights: csr_matrix
-
-
-@dataclass(frozen=True)
-class _Place:
-    """How the figure and the camera stand in the world."""
-
-    offset_mm: Floats
-    """(3,) added to the figure's own frame."""
-    camera_axes: Floats
-    """(3, 3) columns: the Blender camera's axes."""
-    camera_mm: Floats
-    """(3,)"""
 
 
 def write_blend(scene: Scene, index: int, path: Path) -> None:
@@ -104,8 +56,8 @@ def write_blend(scene: Scene, index: int, path: Path) -> None:
     """
     posed = scene.posed(index)
     rest = rest_body(scene.model, posed.recipe.shape)
-    figure = _figure(scene, posed, rest)
-    place = _place(scene, posed, rest)
+    figure = figure_of(scene, posed, rest)
+    place = place_of(scene, posed, rest)
     bpy = _import_bpy()
     with tempfile.TemporaryDirectory(prefix="synthgen-") as folder:
         whole = Path(folder) / "scene.blend"
@@ -126,75 +78,7 @@ def _silence() -> Iterator[None]:
         yield
 
 
-def _figure(scene: Scene, posed: PosedBody, rest: RestBody) -> _Figure:
-    model, shape = scene.model, posed.recipe.shape
-    mirrored = _mirrored(scene)
-    flip = np.array([-1.0 if mirrored else 1.0, 1, 1])
-    return _Figure(
-        bones=tuple(_side(name, mirrored=mirrored) for name in model.bones),
-        parents=model.parents,
-        heads_mm=rest.heads_mm * flip,
-        tails_mm=_tails(model, rest) * flip,
-        turns=scene.rig.rotations(rest, posed.recipe.pose) * np.outer(flip, flip),
-        template_mm=model.template_mm[: model.n_vertices] * flip,
-        keys=tuple(_ShapeKey(key.name, key.offsets_mm * flip, key.value) for key in _shape_keys(model, shape)),
-        triangles=model.triangles[:, ::-1] if mirrored else model.triangles,
-        weights=model.weights,
-    )
-
-
-def _mirrored(scene: Scene) -> bool:
-    return scene.spec.model == "hand" and scene.spec.side == "right"
-
-
-def _side(bone: str, *, mirrored: bool) -> str:
-    return bone[:-1] + "R" if mirrored and bone.endswith(".L") else bone
-
-
-def _tails(model: BodyModel, rest: RestBody) -> Floats:
-    """Return where bones end (B, 3): amid their children's heads, or where the skin that they carry ends."""
-    tails = np.empty_like(rest.heads_mm)
-    most = np.asarray(model.weights.argmax(axis=1)).ravel()
-    for bone, (parent, head) in enumerate(zip(model.parents, rest.heads_mm, strict=True)):
-        children = np.flatnonzero(model.parents == bone)
-        way = rest.heads_mm[children].mean(axis=0) - head if len(children) else np.zeros(3)
-        if np.linalg.norm(way) < _LEAST_BONE_MM:
-            along = tails[parent] - rest.heads_mm[parent] if parent >= 0 else np.array([0, 0, 1.0])
-            along = normalize(along)
-            skin = rest.vertices_mm[most == bone]
-            way = along * max(float(((skin - head) @ along).max(initial=0.0)), _LEAST_BONE_MM)
-        tails[bone] = head + way
-    return tails
-
-
-def _shape_keys(model: BodyModel, shape: dict[str, float]) -> list[_ShapeKey]:
-    n = model.n_vertices
-    phenotype = phenotype_coefficients(model, shape).astype(np.float32) @ model.phenotype_mm
-    keys = [_ShapeKey("Phenotypes", phenotype.reshape(-1, 3)[:n].astype(np.float64), 1.0)]
-    for name, value in shape.items():
-        coefficients = target_coefficients(model, {name: value})
-        if not coefficients.any():
-            continue
-        rows = 2 * target_rows(model, name) + (value < 0)
-        end = np.asarray(model.target_mm[rows].sum(axis=0)).reshape(-1, 3)[:n]
-        # A target has an end for either sign: the slider goes to the recipe's one.
-        keys.append(_ShapeKey(name, end * np.sign(value), value))
-    return keys
-
-
-def _place(scene: Scene, posed: PosedBody, rest: RestBody) -> _Place:
-    n = scene.model.n_vertices
-    mirror = np.diag([-1.0 if _mirrored(scene) else 1.0, 1, 1])
-    turn = mirror @ posed.rotation @ mirror
-    # The root's head is the one point that no pose moves in the body frame.
-    root = mirror @ rest.heads_mm[0]
-    points = (posed.points_mm[:n] - posed.points_mm[n]) @ turn + root
-    low, high = points.min(axis=0), points.max(axis=0)
-    offset = -np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
-    return _Place(offset, turn.T @ _AXES, root + offset - posed.points_mm[n] @ turn)
-
-
-def _build(bpy: Any, scene: Scene, posed: PosedBody, figure: _Figure, place: _Place) -> None:
+def _build(bpy: Any, scene: Scene, posed: PosedBody, figure: Figure, place: Place) -> None:
     bpy.ops.wm.read_factory_settings(use_empty=True)
     world = bpy.context.scene
     world.unit_settings.system = "METRIC"
@@ -212,7 +96,7 @@ def _build(bpy: Any, scene: Scene, posed: PosedBody, figure: _Figure, place: _Pl
     _look_through_camera(bpy)
 
 
-def _add_armature(bpy: Any, figure: _Figure, place: _Place) -> Any:
+def _add_armature(bpy: Any, figure: Figure, place: Place) -> Any:
     data = bpy.data.armatures.new("Rig")
     data.display_type = "STICK"
     rig = bpy.data.objects.new("Rig", data)
@@ -248,7 +132,7 @@ def _quaternion(turn: Floats) -> Floats:
     return np.roll(Rotation.from_matrix(turn).as_quat(canonical=True), 1)
 
 
-def _add_skin(bpy: Any, figure: _Figure, rig: Any) -> Any:
+def _add_skin(bpy: Any, figure: Figure, rig: Any) -> Any:
     mesh = bpy.data.meshes.new("Skin")
     mesh.from_pydata((figure.template_mm * _M_PER_MM).tolist(), [], figure.triangles.tolist())
     mesh.polygons.foreach_set("use_smooth", np.ones(len(figure.triangles), dtype=bool))
@@ -272,7 +156,7 @@ def _add_skin(bpy: Any, figure: _Figure, rig: Any) -> Any:
     return skin
 
 
-def _add_shape_keys(skin: Any, figure: _Figure) -> None:
+def _add_shape_keys(skin: Any, figure: Figure) -> None:
     skin.shape_key_add(name="Template", from_mix=False)
     for key in figure.keys:
         block = skin.shape_key_add(name=key.name, from_mix=False)
@@ -317,7 +201,7 @@ def _add_landmarks(bpy: Any, skin: Any, rig: Any, table: LandmarkTable, size_mm:
             constraint.target, constraint.subtarget = rig, rig.data.bones[point - n_vertices].name
 
 
-def _add_camera(bpy: Any, camera: Camera, place: _Place) -> None:
+def _add_camera(bpy: Any, camera: Camera, place: Place) -> None:
     data = bpy.data.cameras.new("Camera")
     data.sensor_fit = "HORIZONTAL"
     data.clip_start, data.clip_end = 1e-3, 1e3
@@ -335,7 +219,7 @@ def _add_camera(bpy: Any, camera: Camera, place: _Place) -> None:
     bpy.context.scene.camera = seen
 
 
-def _add_lights(bpy: Any, place: _Place) -> None:
+def _add_lights(bpy: Any, place: Place) -> None:
     """Add two suns beside the camera: one that shapes, one that fills the shadows."""
     for name, strength, (x, y) in (("Sun", 3.0, (-0.6, 0.7)), ("Fill", 1.0, (0.8, -0.2))):
         data = bpy.data.lights.new(name, "SUN")

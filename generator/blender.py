@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from synthgen.generator.blender_process import scratch_folder, signals_deferred, stdout_to
-from synthgen.generator.exr import read_channels
 
 from synthgen.errors import EngineError
+from synthgen.generator.blender_process import scratch_folder, signals_deferred, stdout_to
+from synthgen.generator.exr import read_channels
 from synthgen.geometry import Camera, Projection
 
 NEAR_MM = 1e-3

@@ -10,12 +10,14 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 
 from synthgen.blender_assets.model import BodyModel
 from synthgen.geometry import Floats
 
+_NEAREST = 3
+_FEW = 4_000
+"""Up to so many pairs, all distances are computed; above, a tree is quicker."""
 Indices = NDArray[np.int64]
 
 
@@ -28,61 +30,102 @@ class Pair:
     second: Indices
     tolerance_mm: float
     """How deep they may press into each other: soft tissue gives way."""
+    margin_mm: float = 8.0
+    """How far around the region that both share their surfaces are looked at."""
 
 
 class Collider:
     """The parts of one model that can collide."""
 
     def __init__(self, model: BodyModel) -> None:
-        self._triangles = model.triangles
-        corners = model.triangles.ravel()
-        faces = np.repeat(np.arange(len(model.triangles)), 3)
-        ones = np.ones(len(corners))
-        self._incidence = csr_matrix((ones, (corners, faces)), shape=(model.n_vertices, len(model.triangles)))
+        self._corners = model.corners
+        self._around, self._counts = _triangles_around(model.triangles, model.n_vertices)
         self.pairs = _hand_pairs(model) if model.name == "hand" else _body_pairs(model)
+        parts = {id(part): part for pair in self.pairs for part in (pair.first, pair.second)}
+        self._parts, places = list(parts.values()), {key: i for i, key in enumerate(parts)}
+        self._boxes = [(places[id(pair.first)], places[id(pair.second)]) for pair in self.pairs]
 
-    def deepest(self, vertices: Floats) -> tuple[float, str]:
-        """Return how far the worst pair goes beyond its tolerance in mm (0 when none does), and that pair's name."""
+    def deepest(self, vertices: Floats, frame: Floats | None = None) -> tuple[float, str]:
+        """Return how far the worst pair goes beyond its tolerance in mm (0 when none does), and that pair's name.
+
+        Args:
+            vertices: (V, 3) mm.
+            frame: (3, 3) rows of a frame along which the parts lie, in which their boxes are tight.
+        """
         worst, name = 0.0, ""
-        normals: Floats | None = None
-        for pair in self.pairs:
-            if not _near(vertices[pair.first], vertices[pair.second]):
+        columns = np.ascontiguousarray(vertices.T) if frame is None else frame @ vertices.T
+        boxes = [_box(columns, part) for part in self._parts]
+        for pair, (i, j) in zip(self.pairs, self._boxes, strict=True):
+            low, high = np.maximum(boxes[i][0], boxes[j][0]), np.minimum(boxes[i][1], boxes[j][1])
+            if (low >= high).any():
                 continue
-            normals = self._normals(vertices) if normals is None else normals
-            first, second = pair.first, pair.second
-            depth = max(
-                penetration(vertices[first], vertices[second], normals[second]),
-                penetration(vertices[second], vertices[first], normals[first]),
-            )
-            depth -= pair.tolerance_mm
+            depth = self._depth(columns, pair, low, high) - pair.tolerance_mm
             if depth > worst:
                 worst, name = depth, pair.name
         return worst, name
 
-    def _normals(self, vertices: Floats) -> Floats:
-        a, b, c = (vertices[self._triangles[:, i]] for i in range(3))
-        normals = self._incidence @ np.cross(b - a, c - a)
-        return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+    def _depth(self, columns: Floats, pair: Pair, low: Floats, high: Floats) -> float:
+        """How deep the parts of a pair are in each other, by what lies in and around the box that both share."""
+        deepest = 0.0
+        for inner, outer in ((pair.first, pair.second), (pair.second, pair.first)):
+            points = _within(columns, inner, low, high)
+            surface = _within(columns, outer, low - pair.margin_mm, high + pair.margin_mm)
+            if len(points) and len(surface) >= _NEAREST:
+                normals = self._normals(columns, surface)
+                deepest = max(deepest, penetration(columns[:, points].T, columns[:, surface].T, normals))
+        return deepest
+
+    def _normals(self, columns: Floats, vertices: Indices) -> Floats:
+        """Unit normals (N, 3) of some vertices, from the triangles around each."""
+        around = self._around[vertices]
+        a, b, c = (columns[:, corner[around]] for corner in self._corners)
+        u, v = b - a, (c - a) * self._counts[vertices]
+        normals = np.stack(
+            [
+                (u[1] * v[2] - u[2] * v[1]).sum(axis=1),
+                (u[2] * v[0] - u[0] * v[2]).sum(axis=1),
+                (u[0] * v[1] - u[1] * v[0]).sum(axis=1),
+            ],
+            axis=1,
+        )
+        return normals / np.maximum(np.sqrt((normals * normals).sum(axis=1, keepdims=True)), 1e-12)
 
 
 def penetration(points: Floats, surface: Floats, normals: Floats) -> float:
-    """Largest depth in mm of points (N, 3) behind a surface given by its vertices and unit normals (M, 3)."""
-    low, high = surface.min(axis=0), surface.max(axis=0)
-    inside = points[((points > low) & (points < high)).all(axis=1)]
-    if len(inside) == 0:
-        return 0.0
-    _, nearest = cKDTree(surface).query(inside, k=3)
-    behind = np.einsum("nki,nki->nk", surface[nearest] - inside[:, None], normals[nearest])
+    """Largest depth in mm of points (N, 3) behind a surface given by its vertices and unit normals (M, 3).
+
+    A point counts as behind when it is behind the planes at each of the three nearest vertices, by the least of them.
+    """
+    if len(points) * len(surface) < _FEW:
+        apart = (surface * surface).sum(axis=1) - 2 * (points @ surface.T)
+        nearest = np.argpartition(apart, _NEAREST - 1, axis=1)[:, :_NEAREST]
+    else:
+        nearest = cKDTree(surface).query(points, k=_NEAREST)[1]
+    behind = ((surface[nearest] - points[:, None]) * normals[nearest]).sum(axis=2)
     return float(max(behind.min(axis=1).max(), 0.0))
 
 
-def _near(a: Floats, b: Floats) -> bool:
-    return bool(((a.min(axis=0) < b.max(axis=0)) & (b.min(axis=0) < a.max(axis=0))).all())
+def _triangles_around(triangles: NDArray[np.int32], n_vertices: int) -> tuple[Indices, Floats]:
+    """Triangles (V, most) around each vertex, and (V, most) 1 where one counts, 0 where a row is filled up."""
+    corners = triangles.ravel()
+    order = np.argsort(corners, kind="stable")
+    count = np.bincount(corners, minlength=n_vertices)
+    first = np.concatenate([[0], np.cumsum(count)[:-1]])
+    step = np.arange(count.max())
+    places = np.minimum(first[:, None] + step, len(order) - 1)
+    return np.asarray(order[places] // 3, dtype=np.int64), (step < count[:, None]).astype(np.float64)
 
 
-def segments(model: BodyModel) -> Indices:
-    """The bone (V,) that carries most of each vertex."""
-    return np.asarray(model.weights.argmax(axis=1)).ravel().astype(np.int64)
+def _box(columns: Floats, part: Indices) -> tuple[Floats, Floats]:
+    points = columns[:, part]
+    return points.min(axis=1), points.max(axis=1)
+
+
+def _within(columns: Floats, part: Indices, low: Floats, high: Floats) -> Indices:
+    for axis in range(3):
+        values = columns[axis, part]
+        part = part[(values > low[axis]) & (values < high[axis])]
+    return part
 
 
 def _part(model: BodyModel, owner: Indices, *starts: str) -> Indices:
@@ -91,7 +134,7 @@ def _part(model: BodyModel, owner: Indices, *starts: str) -> Indices:
 
 
 def _hand_pairs(model: BodyModel) -> tuple[Pair, ...]:
-    owner = segments(model)
+    owner = model.owners
     fingers = {
         name: _part(model, owner, f"finger{i}-") for i, name in enumerate(("index", "middle", "ring", "little"), 2)
     }
@@ -106,7 +149,7 @@ def _hand_pairs(model: BodyModel) -> tuple[Pair, ...]:
 
 
 def _body_pairs(model: BodyModel) -> tuple[Pair, ...]:
-    owner = segments(model)
+    owner = model.owners
     trunk = _part(model, owner, "spine", "pelvis", "root", "upperleg")
     pairs = []
     for side in ("L", "R"):
@@ -115,10 +158,10 @@ def _body_pairs(model: BodyModel) -> tuple[Pair, ...]:
         ]
         hand = _part(model, owner, *carried)
         fore = _part(model, owner, f"lowerarm01.{side}", f"lowerarm02.{side}")
-        pairs.append(Pair(f"hand.{side}-trunk", hand[::3], trunk, 5.0))
-        pairs.append(Pair(f"forearm.{side}-trunk", fore, trunk, 6.0))
+        pairs.append(Pair(f"hand.{side}-trunk", hand[::3], trunk, 5.0, 40.0))
+        pairs.append(Pair(f"forearm.{side}-trunk", fore, trunk, 6.0, 40.0))
     legs = [
         _part(model, owner, *(f"{bone}.{side}" for bone in ("lowerleg01", "lowerleg02", "foot"))) for side in ("L", "R")
     ]
-    pairs.append(Pair("legs", legs[0], legs[1], 2.0))
+    pairs.append(Pair("legs", legs[0], legs[1], 2.0, 40.0))
     return tuple(pairs)

@@ -1,61 +1,58 @@
 """The dataset folder: starting it, sealing it, reading it, checking it."""
 
-import hashlib
-import io
-import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from filelock import FileLock
-from PIL import Image
 
 from synthgen.errors import DatasetError
-from synthgen.generator.card import card, license_text
-from synthgen.generator.croissant import croissant
-from synthgen.generator.manifest import (
-    DatasetInfo,
-    describe,
-    environment,
-    lock_difference,
-    lock_text,
-    manifest,
-    timm_info,
-    to_json,
+from synthgen.generator.manifest import DatasetInfo, describe, environment, lock_difference, lock_text
+from synthgen.generator.seal import (
+    CHECKSUMS,
+    LOCK,
+    SPEC,
+    SheetDrawer,
+    draw_sheet,
+    is_sealed,
+    read_checksums,
+    read_manifest,
+    write_seal,
 )
 from synthgen.generator.shards import (
     PARTS,
-    SPLITS,
     ShardPlan,
-    ShardReceipt,
     Split,
     find_plan,
     find_sample,
     plan_shards,
-    read_part,
     read_shard,
     shard_done,
 )
 from synthgen.generator.storage import file_sha256, remove_abandoned, write_file
-from synthgen.generator.tables import PREVIEW, card_features, labels_path, read_schema, write_labels, write_preview
 from synthgen.sample import Sample, decode_sample
 from synthgen.spec import Spec, difference, resolve
 from synthgen.specfile import dump_spec, load_spec
 
-SPEC = "spec/spec.yaml"
-LOCK = "spec/environment.lock"
-MANIFEST = "manifest.json"
-CHECKSUMS = "SHA256SUMS"
-SHEET = "assets/contact_sheet.png"
-SHEET_SAMPLES = 48
+__all__ = [
+    "CHECKSUMS",
+    "GUARD",
+    "LOCK",
+    "SPEC",
+    "Dataset",
+    "DatasetInfo",
+    "SheetDrawer",
+    "open_dataset",
+    "seal_dataset",
+    "start_dataset",
+    "verify_checksums",
+]
+
 GUARD = ".synthgen.lock"
 """Held while a folder is started or sealed; it stays, empty, and is no part of the dataset."""
 _RUN_FILE = "run.json"
-
-SheetDrawer = Callable[[Sequence[Sample], DatasetInfo], bytes]
-"""Draws samples as a PNG."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +147,8 @@ def seal_dataset(root: Path, spec: Spec, plans: Sequence[ShardPlan], draw: Sheet
     with FileLock(root / GUARD):
         if not all(shard_done(plan, root) for plan in plans):
             return False
-        if not _is_sealed(root, plans):
-            _seal(root, describe(spec), plans, draw or draw_sheet)
+        if not is_sealed(root, plans):
+            write_seal(root, describe(spec), plans, draw or draw_sheet)
         shutil.rmtree(root / PARTS, ignore_errors=True)
         remove_abandoned(root)
     return True
@@ -167,7 +164,7 @@ def open_dataset(root: Path) -> Dataset:
     if not (root / SPEC).is_file():
         raise DatasetError(f"{root}: is not a dataset folder (no {SPEC}); give the folder that `synthgen render` wrote")
     spec = load_spec(root / SPEC)
-    told = _read_manifest(root) if (root / CHECKSUMS).is_file() else None
+    told = read_manifest(root) if (root / CHECKSUMS).is_file() else None
     return Dataset(root, spec, describe(spec), plan_shards(spec.name, spec.version, spec.count), told)
 
 
@@ -179,22 +176,12 @@ def verify_checksums(root: Path) -> tuple[str, ...]:
 
     """
     problems = []
-    for path, sha256 in _read_checksums(root):
+    for path, sha256 in read_checksums(root):
         if not (root / path).is_file():
             problems.append(f"{path}: is missing")
         elif file_sha256(root / path) != sha256:
             problems.append(f"{path}: has changed")
     return tuple(problems)
-
-
-def draw_sheet(samples: Sequence[Sample], info: DatasetInfo) -> bytes:
-    """Draw a contact sheet as PNG."""
-    from synthgen.generator.pictures import contact_sheet, sample_tile  # noqa: PLC0415
-
-    sheet: Image.Image = contact_sheet([sample_tile(s, info.landmarks) for s in samples], title=info.title)
-    file = io.BytesIO()
-    sheet.save(file, "PNG")
-    return file.getvalue()
 
 
 def _check_foreign(root: Path) -> None:
@@ -224,87 +211,3 @@ def _check_same(root: Path, spec: Spec) -> None:
             f"{root}: was begun with other versions ({'; '.join(changes)}); "
             f"install those of {LOCK}, choose another --out, or give --overwrite"
         )
-
-
-def _seal(root: Path, info: DatasetInfo, plans: Sequence[ShardPlan], draw: SheetDrawer) -> None:
-    # A seal that is cut off must not look like a seal.
-    (root / CHECKSUMS).unlink(missing_ok=True)
-    schema = read_schema(plans, root)
-    receipts = write_labels(plans, root, schema)
-    write_preview(plans, root, schema)
-    write_file(root / SHEET, draw(_first_samples(root, plans), info))
-    write_file(root / MANIFEST, to_json(manifest(info, plans, receipts)))
-    write_file(root / "_info.json", to_json(timm_info(info, plans)))
-    write_file(root / "LICENSE", license_text().encode())
-    digests = {receipt.path: receipt.sha256 for receipt in receipts}
-    tables = [PREVIEW, *(labels_path(split) for split in SPLITS if any(plan.split == split for plan in plans))]
-    for path in (*tables, SPEC, LOCK, SHEET, MANIFEST, "_info.json", "LICENSE"):
-        digests[path] = file_sha256(root / path)
-    for path, text in (
-        ("README.md", card(info, plans, receipts, card_features(schema)).encode()),
-        ("croissant.json", to_json(croissant(info, plans, digests))),
-    ):
-        write_file(root / path, text)
-        digests[path] = hashlib.sha256(text).hexdigest()
-    lines = [f"{digests[path]}  {path}\n" for path in sorted(digests)]
-    write_file(root / CHECKSUMS, "".join(lines).encode())
-
-
-def _first_samples(root: Path, plans: Sequence[ShardPlan]) -> list[Sample]:
-    samples: list[Sample] = []
-    for plan in plans:
-        for _, members in read_shard(root / plan.path):
-            samples.append(decode_sample(members))
-            if len(samples) == SHEET_SAMPLES:
-                return samples
-    return samples
-
-
-def _is_sealed(root: Path, plans: Sequence[ShardPlan]) -> bool:
-    """Tell whether the seal is there and fits the shards, by names and sizes and what is left of the label lines."""
-    try:
-        told = {shard["path"]: shard for shard in (_read_manifest(root))["shards"]}
-        listed = {path for path, _ in _read_checksums(root)}
-    except (DatasetError, KeyError, TypeError):
-        return False
-    if not all((root / path).is_file() for path in listed) or set(told) != {plan.path for plan in plans}:
-        return False
-    if not {plan.path for plan in plans} <= listed:
-        return False
-    return all(_fits(plan, told[plan.path], root) for plan in plans)
-
-
-def _fits(plan: ShardPlan, told: dict[str, Any], root: Path) -> bool:
-    if (root / plan.path).stat().st_size != told.get("bytes"):
-        return False
-    if not (root / plan.part).is_file():
-        return True
-    receipt: ShardReceipt = read_part(plan, root)[0]
-    return receipt.sha256 == told.get("sha256")
-
-
-def _read_manifest(root: Path) -> dict[str, Any]:
-    try:
-        told = json.loads((root / MANIFEST).read_bytes())
-    except (OSError, ValueError) as error:
-        raise DatasetError(
-            f"{root / MANIFEST}: cannot be read ({error}); render the dataset again to seal it"
-        ) from None
-    if not isinstance(told, dict):
-        raise DatasetError(f"{root / MANIFEST}: is no mapping; render the dataset again to seal it")
-    return told
-
-
-def _read_checksums(root: Path) -> list[tuple[str, str]]:
-    try:
-        text = (root / CHECKSUMS).read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{root / CHECKSUMS}: cannot be read ({error}); the dataset is not sealed") from None
-    listed = []
-    for line in text.splitlines():
-        sha256, _, path = line.partition("  ")
-        inside = PurePosixPath(path)
-        if len(sha256) != 64 or not path or inside.is_absolute() or ".." in inside.parts:
-            raise DatasetError(f"{root / CHECKSUMS}: {line!r:.100} is no checksum; restore it")
-        listed.append((path, sha256))
-    return listed

@@ -7,10 +7,11 @@ from numpy.typing import NDArray
 
 from synthgen.blender_assets.model import BodyModel
 from synthgen.errors import SpecError
-from synthgen.generator.collision import segments
 from synthgen.geometry import Camera, Floats, project
 from synthgen.landmark_set import LandmarkSet
 from synthgen.sample import Labels
+
+Corners = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]
 
 TOLERANCE_MM = 1.0
 """A landmark on the skin is visible while nothing lies more than this nearer on its ray."""
@@ -38,7 +39,7 @@ def landmark_table(landmarks: LandmarkSet, model: BodyModel) -> LandmarkTable:
         msg = f"landmarks: the set is for the {landmarks.model}, the spec renders the {model.name}; choose another set"
         raise SpecError(msg)
     defined = {landmark.name: landmark for landmark in landmarks.landmarks}
-    owner = segments(model)
+    owner = model.owners
     points, own = [], np.zeros((len(landmarks.landmarks), model.n_vertices), dtype=bool)
     for k, landmark in enumerate(landmarks.landmarks):
         source = defined[landmark.mirror_of] if landmark.mirror_of else landmark
@@ -52,19 +53,21 @@ def landmark_table(landmarks: LandmarkSet, model: BodyModel) -> LandmarkTable:
     return LandmarkTable(landmarks.names, np.array(points), own)
 
 
-def label(table: LandmarkTable, points_mm: Floats, triangles: NDArray[np.int32], camera: Camera) -> Labels:
+def label(table: LandmarkTable, points_mm: Floats, triangles: Corners, camera: Camera) -> Labels:
     """Compute the labels of one image.
 
     Args:
         table: The landmarks.
         points_mm: (V + B, 3) vertices, then bone heads, camera frame.
-        triangles: (T, 3) vertex indices.
+        triangles: First, second and third vertex of each triangle.
         camera: The image's camera.
     """
     landmarks_mm = points_mm[table.points]
     landmarks_px = project(camera, landmarks_mm)
     vertices = points_mm[: table.own.shape[1]]
-    hits = _RayCaster(project(camera, vertices), vertices[:, 2], triangles, camera.projection == "perspective")
+    hits = _RayCaster(
+        project(camera, vertices), vertices[:, 2], triangles, perspective=camera.projection == "perspective"
+    )
     visible = np.array([
         hits.sees(px, mm[2], own) for px, mm, own in zip(landmarks_px, landmarks_mm, table.own, strict=True)
     ])  # fmt: skip
@@ -75,38 +78,41 @@ def label(table: LandmarkTable, points_mm: Floats, triangles: NDArray[np.int32],
 class _RayCaster:
     """Casts pixel rays at projected triangles."""
 
-    def __init__(self, vertices_px: Floats, depth_mm: Floats, triangles: NDArray[np.int32], perspective: bool) -> None:  # noqa: FBT001
-        self._px, self._triangles, self._perspective = vertices_px, triangles, perspective
+    def __init__(self, vertices_px: Floats, depth_mm: Floats, triangles: Corners, *, perspective: bool) -> None:
+        self._x, self._y = np.ascontiguousarray(vertices_px.T)
+        self._perspective = perspective
         self._inverse = 1 / depth_mm if perspective else depth_mm
-        x, y = vertices_px[:, 0][triangles], vertices_px[:, 1][triangles]
-        self._left, self._right = x.min(axis=1), x.max(axis=1)
-        self._top, self._bottom = y.min(axis=1), y.max(axis=1)
+        self._corners = triangles
+        self._left, self._right = _ends(self._x, triangles)
+        self._top, self._bottom = _ends(self._y, triangles)
 
     def sees(self, px: Floats, depth_mm: float, own: NDArray[np.bool_]) -> bool:
         x, y = px
-        near = np.flatnonzero((self._left <= x) & (x <= self._right) & (self._top <= y) & (y <= self._bottom))
-        triangles = self._triangles[near]
-        depths, inside = self._depths(px, triangles)
+        near = np.flatnonzero((self._top <= y) & (self._bottom >= y))
+        near = near[(self._left[near] <= x) & (self._right[near] >= x)]
+        corners = tuple(corner[near] for corner in self._corners)
+        depths, inside = self._depths(x, y, corners)
         if not inside.any():
             return not own.any()
-        depths, triangles = depths[inside], triangles[inside]
         if own.any():
-            return bool(own[triangles[depths.argmin()]].any())
-        return bool(depths.min() >= depth_mm - TOLERANCE_MM)
+            first = depths[inside].argmin()
+            return any(bool(own[corner[inside][first]]) for corner in corners)
+        return bool(depths[inside].min() >= depth_mm - TOLERANCE_MM)
 
-    def _depths(self, px: Floats, triangles: NDArray[np.int32]) -> tuple[Floats, NDArray[np.bool_]]:
-        a, b, c = (self._px[triangles[:, i]] - px for i in range(3))
-        areas = np.stack([_cross(b, c), _cross(c, a), _cross(a, b)], axis=1)
-        total = areas.sum(axis=1)
+    def _depths(self, x: float, y: float, corners: Corners) -> tuple[Floats, NDArray[np.bool_]]:
+        (ax, ay), (bx, by), (cx, cy) = ((self._x[corner] - x, self._y[corner] - y) for corner in corners)
+        areas = (bx * cy - by * cx, cx * ay - cy * ax, ax * by - ay * bx)
+        total = areas[0] + areas[1] + areas[2]
         solid = np.abs(total) > 1e-12
-        shares = areas / np.where(solid, total, 1.0)[:, None]
-        inside = solid & (shares >= -1e-9).all(axis=1)
-        depths = (shares * self._inverse[triangles]).sum(axis=1)
+        shares = [area / np.where(solid, total, 1.0) for area in areas]
+        inside = solid & (shares[0] >= -1e-9) & (shares[1] >= -1e-9) & (shares[2] >= -1e-9)
+        depths = sum(share * self._inverse[corner] for share, corner in zip(shares, corners, strict=True))
         return (1 / depths if self._perspective else depths), inside
 
 
-def _cross(a: Floats, b: Floats) -> Floats:
-    return np.asarray(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0])
+def _ends(values: Floats, corners: Corners) -> tuple[Floats, Floats]:
+    a, b, c = (values[corner] for corner in corners)
+    return np.minimum(np.minimum(a, b), c), np.maximum(np.maximum(a, b), c)
 
 
 def _mirrored(bone: str) -> str:

@@ -7,18 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.blender_assets.bake import ensure_model
-from synthgen.blender_assets.model import BodyModel
 from synthgen.blender_assets.target import add_targets
 from synthgen.errors import EngineError, SpecError
-from synthgen.generator.body import RestBody, rest_body, skin
+from synthgen.generator.body import RestBody, rest_body, skin, with_targets
 from synthgen.generator.collision import Collider
 from synthgen.generator.labels import label, landmark_table
 from synthgen.generator.posing import Rig
-from synthgen.generator.recipe import Recipe, Recipes
+from synthgen.generator.recipe import Recipe, Recipes, check_targets
 from synthgen.generator.view import CREASE, Framer, camera_of, dorsal_view, front_view, on_grid, turned
 from synthgen.geometry import Camera, Floats
 from synthgen.landmark_set import LandmarkSet
 from synthgen.sample import Labels, Sample
+from synthgen.shape_space import ShapeSpace
 from synthgen.spec import CameraSpace, Framing, Spec, resolve
 
 MAX_ATTEMPTS = 200
@@ -67,7 +67,12 @@ class Scene:
         ):
             msg = "spec: resolve() left a name"
             raise TypeError(msg)
-        self.model: BodyModel = add_targets(ensure_model(self.spec.model), self.spec.shape)
+        shape = self.spec.shape
+        if not isinstance(shape, ShapeSpace):
+            msg = "spec: resolve() left a name"
+            raise TypeError(msg)
+        model = add_targets(ensure_model(self.spec.model), shape)
+        self.model = with_targets(model, check_targets(shape, model))
         self.recipes = Recipes(self.spec, self.model)
         self.rig = Rig(self.model)
         self._collider = Collider(self.model)
@@ -106,7 +111,7 @@ class Scene:
                 rest = rest_body(self.model, shape)
             pose = self.recipes.pose(index, attempt)
             vertices, heads, world = skin(self.model, rest, self.rig.rotations(rest, pose))
-            depth, where = self._collider.deepest(vertices)
+            depth, where = self._collider.deepest(vertices, self._frame(rest, world))
             if depth <= 0:
                 pose["redraws"] = float(attempt)
                 return Recipe(index, shape, pose, self.recipes.camera(index)), rest, vertices, heads, world
@@ -114,12 +119,18 @@ class Scene:
                f"{depth:.1f} mm); narrow the pose space")  # fmt: skip
         raise SpecError(msg)
 
+    def _frame(self, rest: RestBody, world: Floats) -> Floats | None:
+        """Rows of the posed hand's axes, along which its fingers lie; a body stands along its own."""
+        if self.spec.model == "body":
+            return None
+        return np.array(self.rig.hand_axes(rest).rows) @ world[self.model.bone("wrist.L")].T
+
     def _place(self, recipe: Recipe, rest: RestBody, points: Floats, world: Floats) -> PosedBody:
         n = self.model.n_vertices
         crease = None
         if self.spec.model == "hand":
-            axes, wrist = self.rig.hand_axes(rest), self.model.bone("wrist.L")
-            view = turned(dorsal_view(axes) @ world[wrist].T, recipe.camera)
+            wrist, frame = self.model.bone("wrist.L"), self._frame(rest, world)
+            view = turned(dorsal_view(frame), recipe.camera)
             origin = points[n + wrist]
             knuckle = points[n + self.model.bone("finger3-1.L")]
             crease = float((view @ (knuckle - origin))[1]) * CREASE
@@ -133,7 +144,8 @@ class Scene:
         frame, shift = self._framer.frame(placed[:n], draw, crease)
         camera = camera_of(frame, self._projection, recipe.camera["distance_mm"])
         placed = on_grid(placed + shift)
-        return PosedBody(recipe, placed, camera, label(self._landmarks, placed, self.triangles, camera), view, shift)
+        labels = label(self._landmarks, placed, self.model.corners, camera)
+        return PosedBody(recipe, placed, camera, labels, view, shift)
 
 
 class Pipeline:

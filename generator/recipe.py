@@ -43,7 +43,6 @@ class Recipes:
         if isinstance(shape, str) or isinstance(pose, str) or isinstance(camera, str) or isinstance(framing, str):
             msg = "spec: resolve the names of its spaces first"
             raise TypeError(msg)
-        check_targets(shape, model)
         self._seed = spec.seed
         self._shape = ShapeDrawer(shape, model.calibration)
         self._pose = PoseDrawer(pose, spec.model)
@@ -63,26 +62,25 @@ class Recipes:
         return {name: round(float(v), _DECIMALS) for name, v in zip(self._camera.names, values, strict=True)}
 
 
-def check_targets(space: ShapeSpace, model: BodyModel) -> None:
-    """Check that every target of a shape space moves the model.
+def check_targets(space: ShapeSpace, model: BodyModel) -> tuple[str, ...]:
+    """Return the targets that a shape space draws, all of which move the model.
 
     Raises:
         SpecError: One does not; the text names the nearest that does.
     """
-    own = {file.name for file in space.target_files}
-    for name in {**space.targets, **{n: d for group in space.groups for n, d in group.targets.items()}}:
-        if name in own:
-            continue
+    drawn = tuple({**space.targets, **{n: d for group in space.groups for n, d in group.targets.items()}})
+    for name in drawn:
         try:
             target_rows(model, name)
         except SpecError as error:
             import difflib  # noqa: PLC0415  # only for the message
 
-            known = sorted({*model.target_names, *(n[2:] for n in model.target_names if n[:2] in ("l-", "r-")), *own})
+            known = sorted({*model.target_names, *(n[2:] for n in model.target_names if n[:2] in ("l-", "r-"))})
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else "`synthgen target list` prints them all"
             msg = f"shape.targets: {error}; {hint}"
             raise SpecError(msg) from None
+    return drawn
 
 
 def _attempt(name: str, attempt: int) -> str:

@@ -19,9 +19,9 @@ if TYPE_CHECKING:  # the doctor looks at the machine without the packages that w
 
 WORKER_MEMORY = 450_000_000
 """Bytes of one worker at work, measured: Blender, the model and Dask."""
-_FIXED_BYTES = {"hand": 6_300, "body": 7_400}
+_FIXED_BYTES = {"hand": 5_900, "body": 10_500}
 """Per sample: labels, tar headers and padding, the label tables."""
-_BYTES_PER_PX = 0.85
+_BYTES_PER_PX = 0.5
 """Of the images, compressed: mostly the depth inside the silhouette."""
 _SPARE = 16_000_000
 """Left free on the disk: the checksums, the card, the preview."""

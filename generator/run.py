@@ -58,7 +58,7 @@ CRASHES_ALLOWED = 3
 """A shard is given up when one worker more than this has died of it."""
 _CONNECT_S = 5
 _WORKERS_S = 20
-_CLOSE_S = 2.0
+_CLOSE_S = 3.0
 _POLL_S = 0.25
 _WORKERLESS_S = 60.0
 _LOST = "scheduler: the connection was lost; the same command goes on from here"
@@ -137,7 +137,6 @@ class _Cluster:
     workers: int
     window: int
     """Shards to hand over at a time."""
-    local: bool
 
 
 @contextlib.contextmanager
@@ -149,11 +148,11 @@ def _open_cluster(options: RunOptions, workers: int, *, idle: bool) -> Iterator[
         with _quiet(), _connect(options.scheduler) as client:
             n = _worker_count(client)
             # All at once, so that a cluster that grows with its queue can see the queue.
-            yield _Cluster(client, workers=n, window=options.workers or 1 << 30, local=False)
+            yield _Cluster(client, workers=n, window=options.workers or 1 << 30)
     else:
         with _quiet(), _start_workers(workers, dashboard=options.dashboard) as client:
             # No more than can run: a shard that waits on a worker is blamed with the one that kills it.
-            yield _Cluster(client, workers=workers, window=workers, local=True)
+            yield _Cluster(client, workers=workers, window=workers)
 
 
 class _PatientNanny(Nanny):
@@ -278,7 +277,7 @@ def _render(
             while waiting and len(running) < cluster.window:
                 task = waiting.popleft()
                 key = f"{topic}-{task.plan.number}"
-                future = cluster.client.submit(_work, task, topic, pin=cluster.local, key=key, pure=False)
+                future = cluster.client.submit(_work, task, topic, key=key, pure=False)
                 running[key] = future, task
                 future.add_done_callback(ended.put)
             with contextlib.suppress(queue.Empty):
@@ -349,7 +348,7 @@ def _raise_if_fatal(outcome: ShardOutcome) -> None:
 # What follows runs in the workers.
 
 
-def _work(task: ShardTask, topic: str, *, pin: bool) -> ShardOutcome:
+def _work(task: ShardTask, topic: str) -> ShardOutcome:
     worker = get_worker()
     key = worker.get_current_task()
     number = task.plan.number
@@ -361,20 +360,19 @@ def _work(task: ShardTask, topic: str, *, pin: bool) -> ShardOutcome:
 
     watch = Watch(tick=lambda samples, _redraws: worker.log_event(topic, (number, samples)), wanted=wanted)
     try:
-        return render_shard(_holder(worker, pin=pin), task, watch)
+        return render_shard(_holder(worker), task, watch)
     except Stopped:
         # Not wanted here any more; where the run goes on all the same, another worker takes the shard.
         raise Reschedule from None
 
 
-def _holder(worker: Worker, *, pin: bool) -> PipelineHolder:
+def _holder(worker: Worker) -> PipelineHolder:
     """Return the worker's own pipeline holder, made at its first task."""
     holder: PipelineHolder | None = getattr(worker, "synthgen_holder", None)
     if holder is None:
         holder = PipelineHolder()
         worker.synthgen_holder = holder  # type: ignore[attr-defined]
-        if pin:
-            keep_to_core(int(worker.name) + os.getppid())
+        keep_to_core()
         atexit.register(_leave, holder)
     return holder
 

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.framing import Box, Frame, FrameDraw, frame_box
-from synthgen.generator.posing import HandAxes
 from synthgen.geometry import Camera, Floats, Projection, axis_angle
 from synthgen.spec import Framing, Image
 
@@ -22,9 +21,13 @@ _FRONT_VIEW = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 _PERSPECTIVE_STEPS = 6
 
 
-def dorsal_view(axes: HandAxes) -> Floats:
-    """Rotation (3, 3) from the body frame to a camera that looks at the back of the hand, fingers up."""
-    return np.stack([axes.radial, -axes.distal, -axes.dorsal])
+def dorsal_view(axes: Floats) -> Floats:
+    """Rotation (3, 3) from the body frame to a camera that looks at the back of the hand, fingers up.
+
+    Args:
+        axes: (3, 3) rows: the posed hand's radial, distal and dorsal directions.
+    """
+    return axes * [[1.0], [-1.0], [-1.0]]
 
 
 def front_view() -> Floats:
@@ -45,8 +48,9 @@ class Framer:
 
     def __init__(self, triangles: NDArray[np.int32], framing: Framing, image: Image, projection: Projection) -> None:
         edges = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1)
-        self._edges, count = np.unique(edges, axis=0, return_counts=True)
-        self._open_end = np.unique(self._edges[count == 1])
+        edges, count = np.unique(edges, axis=0, return_counts=True)
+        self._first, self._second = np.ascontiguousarray(edges.T, dtype=np.intp)
+        self._open_end = np.unique(edges[count == 1])
         self._framing, self._image, self._projection = framing, image, projection
 
     def frame(self, points_mm: Floats, draw: Mapping[str, float], crease_y_mm: float | None) -> tuple[Frame, Floats]:
@@ -60,34 +64,34 @@ class Framer:
         distance = draw["distance_mm"]
         shift = np.array([0.0, 0.0, distance])
         for _ in range(_PERSPECTIVE_STEPS if self._projection == "perspective" else 1):
-            xy = (points_mm + shift)[:, :2]
+            x, y = points_mm[:, 0], points_mm[:, 1]
             if self._projection == "perspective":
-                xy = xy * (distance / (points_mm[:, 2:] + distance))
-            frame = self._frame_plane(xy - shift[:2], draw, crease_y_mm)
+                nearer = distance / (points_mm[:, 2] + distance)
+                x, y = (x + shift[0]) * nearer - shift[0], (y + shift[1]) * nearer - shift[1]
+            frame = self._frame_plane(x, y, draw, crease_y_mm)
             shift = np.array([-frame.centre[0], -frame.centre[1], distance])
         return frame, shift
 
-    def _frame_plane(self, xy: Floats, draw: Mapping[str, float], crease_y_mm: float | None) -> Frame:
+    def _frame_plane(self, x: Floats, y: Floats, draw: Mapping[str, float], crease_y_mm: float | None) -> Frame:
         touches: frozenset[str] = frozenset()
+        top, bottom = y.min(), y.max()
         if crease_y_mm is not None and self._framing.forearm_mm is not None:
-            cut = min(crease_y_mm + draw["forearm_mm"], float(xy[self._open_end, 1].min()))
-            xy, touches = self._above(xy, cut), frozenset({"bottom"})
-        (left, top), (right, bottom) = xy.min(axis=0), xy.max(axis=0)
+            bottom = min(crease_y_mm + draw["forearm_mm"], float(y[self._open_end].min()))
+            x, touches = self._above(x, y, bottom), frozenset({"bottom"})
+        left, right = x.min(), x.max()
         place = FrameDraw(draw["margin"], draw["offset_x"], draw["offset_y"])
         size = (self._image.width, self._image.height)
         return frame_box(
             Box(float(left), float(top), float(right), float(bottom)), touches, size, place, self._framing.aspect
         )
 
-    def _above(self, xy: Floats, cut: float) -> Floats:
-        """Points of the silhouette above a horizontal line: the vertices there, and where edges cross the line."""
-        first, second = xy[self._edges[:, 0]], xy[self._edges[:, 1]]
-        crosses = (first[:, 1] < cut) != (second[:, 1] < cut)
-        first, second = first[crosses], second[crosses]
-        share = ((cut - first[:, 1]) / (second[:, 1] - first[:, 1]))[:, None]
-        on_line = first + share * (second - first)
-        on_line[:, 1] = cut
-        return np.concatenate([xy[xy[:, 1] < cut], on_line])
+    def _above(self, x: Floats, y: Floats, cut: float) -> Floats:
+        """Abscissas of the silhouette above a horizontal line: the vertices there, and where edges cross the line."""
+        above = y < cut
+        crosses = np.flatnonzero(above[self._first] != above[self._second])
+        first, second = self._first[crosses], self._second[crosses]
+        share = (cut - y[first]) / (y[second] - y[first])
+        return np.concatenate([x[above], x[first] + share * (x[second] - x[first])])
 
 
 def camera_of(frame: Frame, projection: Projection, distance_mm: float) -> Camera:

@@ -12,9 +12,9 @@ from synthgen.errors import AssetError, DatasetError, SynthgenError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from synthgen.generator.pipeline import Scene
     from synthgen.generator.progress import RunReport
     from synthgen.sample import Sample
-    from synthgen.spec import Spec
 
 app = typer.Typer(
     name="synthgen",
@@ -112,7 +112,7 @@ def render(
     from synthgen.generator.run import run
     from synthgen.generator.terminal import TerminalListener
 
-    resolved = _checked_spec(spec, count=count, seed=seed, engine=engine)
+    resolved = _load(spec, count=count, seed=seed, engine=engine).spec
     options = RunOptions(
         out=out or Path("data") / resolved.name,
         workers=workers,
@@ -127,16 +127,15 @@ def render(
     raise typer.Exit(130 if report.interrupted else 1 if report.failed else 0)
 
 
-def _checked_spec(name: str, *, count: int | None, seed: int | None, engine: str | None) -> "Spec":
-    """Return the resolved spec, compared with the model too: mistakes are found before anything is written."""
+def _load(name: str, *, count: int | None = None, seed: int | None = None, engine: str | None = None) -> "Scene":
+    """Return a spec with its model, compared with each other: mistakes are found before anything is written."""
     from synthgen.specfile import load_spec
 
     spec = load_spec(name, {"count": count, "seed": seed, "engine": engine})
     _bake(only_if_missing=True)
     from synthgen.generator.pipeline import Scene
 
-    Scene(spec)
-    return spec
+    return Scene(spec)
 
 
 def _tell(report: "RunReport") -> None:
@@ -166,10 +165,10 @@ def preview(
 ) -> None:
     """Draw a contact sheet: mask beside colour-mapped depth, with the landmarks."""
     _check_file(out, ".png")
-    resolved = _checked_spec(spec, count=None, seed=seed, engine=None)
+    scene = _load(spec, seed=seed)
     from synthgen.generator.preview import draw_preview
 
-    sheet = draw_preview(resolved, range(start, start + n), with_artefacts=artefacts)
+    sheet = draw_preview(scene.spec, range(start, start + n), with_artefacts=artefacts)
     sheet.save(out)
     typer.echo(out)
 
@@ -187,7 +186,7 @@ def inspect(
 
     dataset = open_dataset(folder)
     sample = dataset.sample(index)
-    names = dataset.spec.landmarks.names
+    names = dataset.info.landmarks
     for key, value in _sample_lines(sample, names):
         typer.echo(f"{key:<28} {value}".rstrip())
     if out is not None:
@@ -206,10 +205,10 @@ def blend(
 ) -> None:
     """Write one sample as a Blender scene: armature, shape, camera."""
     _check_file(out, ".blend")
-    resolved = _checked_spec(spec, count=None, seed=seed, engine=None)
+    scene = _load(spec, seed=seed)
     from synthgen.generator.blend_file import write_blend
 
-    write_blend(resolved, index, out)
+    write_blend(scene, index, out)
     typer.echo(out)
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from synthgen.distributions import Distribution
+from synthgen.distributions import Distribution, Within
 
 
 class Angle(BaseModel):
@@ -32,7 +32,7 @@ class JointPoseSpace(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["joints"] = "joints"
-    description: str = ""
+    description: str = Field("", description="Which poses these are, and the source.")
     factors: dict[str, Distribution] = Field(default_factory=dict, description="Latent factors shared by many joints.")
     angles: dict[str, Angle] = Field(
         description="Degrees of freedom by name; on a body, a name without left_ or right_ draws each side on its own."
@@ -44,8 +44,8 @@ class ExamplePose(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str
-    angles: dict[str, float]
+    name: str = Field(description="Name of the example, for messages.")
+    angles: dict[str, float] = Field(description="Degrees by degree of freedom.")
 
 
 class ExamplePoseSpace(BaseModel):
@@ -54,9 +54,9 @@ class ExamplePoseSpace(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["examples"] = "examples"
-    description: str = ""
-    examples: tuple[ExamplePose, ...] = Field(min_length=2)
-    position: Distribution = Field(description="Where between the two examples the pose lies, 0 to 1.")
+    description: str = Field("", description="Which poses these are, and the source.")
+    examples: tuple[ExamplePose, ...] = Field(min_length=2, description="The examples; at least two.")
+    position: Annotated[Distribution, Within(0, 1)] = Field(description="Where between the two examples the pose lies, 0 to 1.")
     jitter_deg: Distribution = Field(description="Added to every angle that any example names, degrees.")
 
 

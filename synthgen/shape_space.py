@@ -1,10 +1,10 @@
 """Shape spaces: how the phenotypes and targets of MakeHuman bodies are distributed."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from synthgen.distributions import Distribution
+from synthgen.distributions import Distribution, Within
 
 
 class Who(BaseModel):
@@ -17,7 +17,15 @@ class Who(BaseModel):
     scale: float = Field(1.0, ge=0, le=5, description="Factor on the deviation from the distribution's mean.")
 
 
-Phenotype = Annotated[Who | Distribution, Field(description="who, or a distribution over [0, 1].")]
+def _form(value: Any) -> str:  # noqa: ANN401  # whatever the YAML holds
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    return "who" if kind == "who" else "distribution"
+
+
+Phenotype = Annotated[
+    Annotated[Who, Tag("who")] | Annotated[Distribution, Within(0, 1), Tag("distribution")], Discriminator(_form)
+]
+Targets = dict[str, Annotated[Distribution, Within(-1, 1)]]
 
 
 class ShapeGroup(BaseModel):
@@ -27,12 +35,12 @@ class ShapeGroup(BaseModel):
 
     weight: float = Field(1.0, gt=0, description="Relative frequency of the group.")
     sex: Literal["male", "female"] = Field(description="The group's sex.")
-    age_years: Distribution = Field(description="Age in years, 0 to 90.")
-    height: Phenotype = Who()
-    weight_phenotype: Phenotype = Field(Who(), description="MakeHuman's weight phenotype: thin 0, fat 1.")
-    muscle: Phenotype = Who()
-    proportions: Phenotype = Who()
-    targets: dict[str, Distribution] = Field(
+    age_years: Annotated[Distribution, Within(0, 90)] = Field(description="Age in years, 0 to 90.")
+    height: Phenotype = Field(Who(), description="MakeHuman's height phenotype: short 0, tall 1; who, or 0 to 1.")
+    weight_phenotype: Phenotype = Field(Who(), description="MakeHuman's weight phenotype: thin 0, fat 1; who, or 0 to 1.")
+    muscle: Phenotype = Field(Who(), description="MakeHuman's muscle phenotype; who, or 0 to 1.")
+    proportions: Phenotype = Field(Who(), description="MakeHuman's proportions phenotype; who, or 0 to 1.")
+    targets: Targets = Field(
         default_factory=dict,
         description="Local targets by their MakeHuman name, in [-1, 1]; a name without its l- or r- moves both sides.",
     )
@@ -55,7 +63,7 @@ class ShapeSpace(BaseModel):
 
     description: str = Field("", description="Who the people are, and the source.")
     groups: tuple[ShapeGroup, ...] = Field(min_length=1, description="Groups of people, drawn by their weights.")
-    targets: dict[str, Distribution] = Field(
+    targets: Targets = Field(
         default_factory=dict, description="Local targets of every group; a group's own entry replaces this one."
     )
-    target_files: tuple[TargetFile, ...] = ()
+    target_files: tuple[TargetFile, ...] = Field((), description="Target files of the user's own.")

@@ -10,6 +10,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -75,8 +76,11 @@ def open_broken(spec: Spec, engine: str) -> FakePipeline:
 def command(arguments: list[str]) -> None:
     """Run the real command line with the stand-in: ``python -c 'import fake_pipeline; …'``."""
     from synthgen import cli
+    from synthgen.generator import pipeline
     from synthgen.generator import run as run_module
 
+    cli._bake = lambda **_: None
+    pipeline.Scene = lambda spec: SimpleNamespace(spec=spec)
     run_module.run = partial(run_module.run, opener=open_fake)
     sys.argv = ["synthgen", *arguments]
     cli.main()

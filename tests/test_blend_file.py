@@ -21,7 +21,7 @@ HAND_LANDMARKS = {
 FILES = (
     ("hand", {}, (0, 1, 17)),
     ("hand", {"side": "right", "landmarks": HAND_LANDMARKS}, (3,)),
-    ("hand", {"camera": {"projection": "perspective", "distance_mm": 350, "yaw_deg": 40, "roll_deg": 100}}, (4,)),
+    ("hand", {"camera": {"projection": "perspective", "distance_mm": 350, "yaw_deg": 40, "roll_deg": -25}}, (4,)),
     ("hand", {"framing": {"aspect": "stretch"}, "image": {"width": 128, "height": 64}, "side": "right"}, (5,)),
     ("paper_body", {}, (0,)),
     ("body", {"camera": {"projection": "perspective", "distance_mm": 3000, "pitch_deg": 20}}, (2,)),

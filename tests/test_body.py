@@ -87,7 +87,7 @@ def test_hand_joints_have_the_angles_that_were_asked_for(hand, shape, pose):
     rig = Rig(hand)
     vertices, heads, world = skin(hand, rest, rig.rotations(rest, pose))
     at = {bone: heads[i] for i, bone in enumerate(hand.bones)}
-    axes = world[hand.bone("wrist.L")] @ rig.hand_axes(rest).matrix.T
+    axes = world[hand.bone("wrist.L")] @ np.array(rig.hand_axes(rest).rows).T
     for finger, number in FINGERS.items():
         points = [at[f"finger{number}-{i}.L"] for i in (1, 2, 3)] + [vertices[hand.vertex(TIPS[finger])]]
         along = np.diff(points, axis=0)
@@ -138,7 +138,7 @@ def test_limbs_move_the_way_their_angles_say(body, side):
     def posed(**change: float):
         pose = hanging | {f"{side}{name.replace('__', '.')}_deg": value for name, value in change.items()}
         _, heads, world = skin(body, rest, rig.rotations(rest, pose))
-        axes = world[body.bone(f"wrist.{letter}")] @ rig.hand_axes(rest, letter).matrix.T
+        axes = world[body.bone(f"wrist.{letter}")] @ np.array(rig.hand_axes(rest, letter).rows).T
         return {bone: heads[i] for i, bone in enumerate(body.bones)}, axes
 
     def limb(at, a, b):

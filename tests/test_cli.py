@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -153,7 +154,8 @@ def test_mistakes_are_one_line_and_write_nothing(tmp_path, monkeypatch, capsys, 
     (tmp_path / "bad.yaml").write_text(BAD_SPEC)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli, "_bake", lambda **_: None)
-    monkeypatch.setattr("synthgen.generator.pipeline.Scene", lambda spec: None)
+    monkeypatch.setattr("synthgen.generator.run._CONNECT_S", 1)
+    monkeypatch.setattr("synthgen.generator.pipeline.Scene", lambda spec: SimpleNamespace(spec=spec))
 
     assert expected in refuse(capsys, monkeypatch, "render", *arguments)
     assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from synthgen.generator.labels import landmark_table
 from synthgen.generator.pipeline import open_pipeline
-
 from synthgen.specfile import load_spec
 
 pytestmark = pytest.mark.bpy
@@ -76,8 +76,8 @@ def test_labels_and_depths_are_where_the_rays_hit(label_truth, case):
     assert truth.reprojection_px < 1e-3
     assert truth.depth_mm < 0.1
     assert truth.inner > 0.5 * truth.pixels
-    assert truth.mask_differs <= 1e-4 * truth.pixels
-    assert truth.edge_differs <= 1e-3 * truth.pixels
+    # Rays that pass exactly through an edge may go either way.
+    assert truth.mask_differs + truth.edge_differs <= max(2, 1e-4 * truth.pixels)
 
 
 def test_both_sides_of_visibility_are_judged(label_truth):
@@ -108,11 +108,11 @@ def judged(label_truth, one, **changes):
 
 
 def test_wrong_labels_and_depths_are_found(label_truth, one):
-    sample, (vertices, *_) = one
+    sample, _ = one
     right = judged(label_truth, one)
     assert (right.missed, right.contradicted, right.mask_differs) == (0, [], 0)
     labels = sample.labels
-    assert max(judged(label_truth, one, landmarks_mm=labels.landmarks_mm + [0, 0, 0.06]).landmark_mm) > 0.05
+    assert max(judged(label_truth, one, landmarks_mm=labels.landmarks_mm + np.array([0, 0, 0.06])).landmark_mm) > 0.05
     assert judged(label_truth, one, landmarks_px=labels.landmarks_px + 0.002).reprojection_px > 1e-3
     assert max(judged(label_truth, one, landmarks_px=labels.landmarks_px + 0.1).landmark_mm) > 0.05
     assert len(judged(label_truth, one, visible=~labels.visible).contradicted) == len(labels.visible)
