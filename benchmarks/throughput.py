@@ -7,6 +7,11 @@ vertices and keeps nothing. Both run in turns in one process on one core. With `
 with one worker and with two.
 """
 
+import os
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ[name] = "1"  # as in a worker: one core each
+
 import argparse
 import sys
 import tempfile

@@ -79,11 +79,6 @@ class BodyModel:
         return {name: i for i, name in enumerate(self.target_names)}
 
     @cached_property
-    def corners(self) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-        """First, second and third vertex (T,) of each triangle, each contiguous: what fast lookups want."""
-        return corners_of(self.triangles)
-
-    @cached_property
     def owners(self) -> NDArray[np.intp]:
         """(V,) the bone that carries most of each vertex."""
         return np.asarray(self.weights.argmax(axis=1), dtype=np.intp).ravel()
@@ -115,12 +110,6 @@ class BodyModel:
             msg = f"bone {name!r} is not part of the {self.name} model; its bones are {', '.join(self.bones)}"
             raise AssetError(msg)
         return self.bones.index(name)
-
-
-def corners_of(triangles: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-    """Split triangles (T, 3) into the three arrays (T,) of their corners."""
-    a, b, c = np.ascontiguousarray(triangles.T, dtype=np.intp)
-    return a, b, c
 
 
 def save_model(model: BodyModel, path: Path) -> None:

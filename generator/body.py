@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg.blas import saxpy
 
 from synthgen.blender_assets.model import AGE_RANGE, PHENOTYPE_ANCHORS, BodyModel
 from synthgen.errors import SpecError
+from synthgen.generator.kernels import add_rows, add_sparse_rows, skin_vertices
 from synthgen.geometry import Floats
 
 PHENOTYPES = tuple(PHENOTYPE_ANCHORS)
@@ -56,12 +56,12 @@ def with_targets(model: BodyModel, names: Iterable[str]) -> BodyModel:
 
 def phenotype_coefficients(model: BodyModel, shape: Mapping[str, float]) -> Floats:
     """Coefficients (P,) of the phenotype rows: products of piecewise-linear weights between MakeHuman's anchors."""
-    weights = []
+    weights: list[float] = []
     for phenotype, names in PHENOTYPE_ANCHORS.items():
         low, high = AGE_RANGE if phenotype == "age" else (0.0, 1.0)
         place = (min(max(shape[phenotype], low), high) - low) / (high - low) * (len(names) - 1)
-        weights.append(np.maximum(0.0, 1.0 - np.abs(place - np.arange(len(names)))))
-    return np.concatenate([*weights, [1.0]])[model.phenotype_factors].prod(axis=1)
+        weights += [max(0.0, 1.0 - abs(place - i)) for i in range(len(names))]
+    return np.array([*weights, 1.0])[model.phenotype_factors].prod(axis=1)
 
 
 def target_coefficients(model: BodyModel, shape: Mapping[str, float]) -> Floats:
@@ -77,13 +77,10 @@ def target_coefficients(model: BodyModel, shape: Mapping[str, float]) -> Floats:
 def rest_body(model: BodyModel, shape: Mapping[str, float]) -> RestBody:
     """Shape the model: phenotypes in [0, 1] (age from -1/3), targets in [-1, 1] by name."""
     coefficients = phenotype_coefficients(model, shape)
-    summed = np.zeros(model.phenotype_mm.shape[1], dtype=np.float32)
-    # Few rows count, and adding them in place moves half the memory that a matrix product would.
-    for row in np.flatnonzero(coefficients):
-        summed = saxpy(model.phenotype_mm[row], summed, a=coefficients[row])
-    delta = summed.astype(np.float64)
-    delta += model.target_mm.T @ target_coefficients(model, shape)
-    points = model.template_mm + delta.reshape(-1, 3)
+    flat = add_rows(model.template_mm.ravel(), coefficients, model.phenotype_mm)
+    targets = model.target_mm
+    add_sparse_rows(flat, target_coefficients(model, shape), targets.data, targets.indices, targets.indptr)
+    points = flat.reshape(-1, 3)
     return RestBody(points[: model.n_vertices], points[model.n_vertices :])
 
 
@@ -100,7 +97,7 @@ def skin(model: BodyModel, rest: RestBody, rotations: Floats) -> tuple[Floats, F
         heads[bones] = heads[parents] + np.einsum("bij,bj->bi", world[parents], offsets)
         world[bones] = world[parents] @ rotations[bones]
     translation = heads - np.einsum("bij,bj->bi", world, rest.heads_mm)
-    transforms = np.concatenate([world, translation[:, :, None]], axis=2).reshape(len(heads), 12)
-    blended = (model.weights @ transforms).reshape(-1, 3, 4)
-    vertices = np.einsum("vij,vj->vi", blended[:, :, :3], rest.vertices_mm) + blended[:, :, 3]
+    transforms = np.concatenate([world, translation[:, :, None]], axis=2)
+    weights = model.weights
+    vertices = skin_vertices(rest.vertices_mm, transforms, weights.data, weights.indices, weights.indptr)
     return vertices, heads, world

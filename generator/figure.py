@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from synthgen.blender_assets.model import BodyModel
-from synthgen.generator.body import RestBody, phenotype_coefficients, target_coefficients, target_rows
+from synthgen.generator.body import RestBody, phenotype_coefficients, target_coefficients
 from synthgen.generator.pipeline import PosedBody, Scene
 from synthgen.geometry import Floats, normalize
 
@@ -118,12 +118,10 @@ def _shape_keys(model: BodyModel, shape: dict[str, float]) -> list[ShapeKey]:
     keys = [ShapeKey("Phenotypes", phenotype.reshape(-1, 3)[:n].astype(np.float64), 1.0)]
     for name, value in shape.items():
         coefficients = target_coefficients(model, {name: value})
-        if not coefficients.any():
-            continue
-        rows = 2 * target_rows(model, name) + (value < 0)
-        end = np.asarray(model.target_mm[rows].sum(axis=0)).reshape(-1, 3)[:n]
-        # A target has an end for either sign: the slider goes to the recipe's one.
-        keys.append(ShapeKey(name, end * np.sign(value), value))
+        if coefficients.any():
+            # A target has an end for either sign: the slider goes to the recipe's one.
+            offsets = (coefficients @ model.target_mm / value).reshape(-1, 3)[:n]
+            keys.append(ShapeKey(name, offsets, value))
     return keys
 
 

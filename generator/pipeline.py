@@ -11,10 +11,11 @@ from synthgen.blender_assets.target import add_targets
 from synthgen.errors import EngineError, SpecError
 from synthgen.generator.body import RestBody, rest_body, skin, with_targets
 from synthgen.generator.collision import Collider
+from synthgen.generator.kernels import move, shift_to_grid
 from synthgen.generator.labels import label, landmark_table
 from synthgen.generator.posing import Rig
 from synthgen.generator.recipe import Recipe, Recipes, check_targets
-from synthgen.generator.view import CREASE, Framer, camera_of, dorsal_view, front_view, on_grid, turned
+from synthgen.generator.view import CREASE, GRID_MM, Framer, camera_of, dorsal_view, front_view, turned
 from synthgen.geometry import Camera, Floats
 from synthgen.landmark_set import LandmarkSet
 from synthgen.sample import Labels, Sample
@@ -136,15 +137,16 @@ class Scene:
             crease = float((view @ (knuckle - origin))[1]) * CREASE
         else:
             view, origin = turned(front_view(), recipe.camera), points[n]
-        placed = (points - origin) @ view.T
         draw = recipe.camera
-        if self.spec.model == "hand" and self.spec.side == "right":
-            placed[:, 0] *= -1
+        mirrored = self.spec.model == "hand" and self.spec.side == "right"
+        matrix = view * [[-1.0], [1.0], [1.0]] if mirrored else view
+        placed = move(points, matrix, -matrix @ origin)
+        if mirrored:
             draw = draw | {"offset_x": -draw["offset_x"]}
         frame, shift = self._framer.frame(placed[:n], draw, crease)
         camera = camera_of(frame, self._projection, recipe.camera["distance_mm"])
-        placed = on_grid(placed + shift)
-        labels = label(self._landmarks, placed, self.model.corners, camera)
+        placed = shift_to_grid(placed, shift, GRID_MM)
+        labels = label(self._landmarks, placed, self.triangles, camera)
         return PosedBody(recipe, placed, camera, labels, view, shift)
 
 

@@ -97,7 +97,7 @@ def run(spec: Spec, options: RunOptions, listener: Listener | None = None, opene
         board = Board({plan.number: plan.samples for plan in missing}, cluster.workers if cluster else workers)
         if cluster:
             _render(cluster, tasks, board, stopping, listener)
-    ended = time.monotonic()
+        ended = time.monotonic()
     sealed, interrupted = _seal(spec, plans, root, listener, interrupted=stopping.is_set())
     report = RunReport(
         root=root,

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from synthgen.errors import SpecError
 from synthgen.framing import Box, Frame, FrameDraw, frame_box
+from synthgen.generator.kernels import range_above
 from synthgen.geometry import Camera, Floats, Projection, axis_angle
 from synthgen.spec import Framing, Image
 
@@ -64,7 +66,7 @@ class Framer:
         distance = draw["distance_mm"]
         shift = np.array([0.0, 0.0, distance])
         for _ in range(_PERSPECTIVE_STEPS if self._projection == "perspective" else 1):
-            x, y = points_mm[:, 0], points_mm[:, 1]
+            x, y = np.ascontiguousarray(points_mm[:, :2].T)
             if self._projection == "perspective":
                 nearer = distance / (points_mm[:, 2] + distance)
                 x, y = (x + shift[0]) * nearer - shift[0], (y + shift[1]) * nearer - shift[1]
@@ -74,31 +76,22 @@ class Framer:
 
     def _frame_plane(self, x: Floats, y: Floats, draw: Mapping[str, float], crease_y_mm: float | None) -> Frame:
         touches: frozenset[str] = frozenset()
-        top, bottom = y.min(), y.max()
+        left, top, right, bottom = x.min(), y.min(), x.max(), y.max()
         if crease_y_mm is not None and self._framing.forearm_mm is not None:
             bottom = min(crease_y_mm + draw["forearm_mm"], float(y[self._open_end].min()))
-            x, touches = self._above(x, y, bottom), frozenset({"bottom"})
-        left, right = x.min(), x.max()
+            if bottom <= top:
+                msg = (f"camera: turned by {draw['roll_deg']:g} degrees, the whole hand lies below the line across the "
+                       "forearm; narrow camera.roll_deg, camera.pitch_deg or camera.yaw_deg")  # fmt: skip
+                raise SpecError(msg)
+            left, right = range_above(x, y, bottom, self._first, self._second)
+            touches = frozenset({"bottom"})
         place = FrameDraw(draw["margin"], draw["offset_x"], draw["offset_y"])
         size = (self._image.width, self._image.height)
         return frame_box(
             Box(float(left), float(top), float(right), float(bottom)), touches, size, place, self._framing.aspect
         )
 
-    def _above(self, x: Floats, y: Floats, cut: float) -> Floats:
-        """Abscissas of the silhouette above a horizontal line: the vertices there, and where edges cross the line."""
-        above = y < cut
-        crosses = np.flatnonzero(above[self._first] != above[self._second])
-        first, second = self._first[crosses], self._second[crosses]
-        share = (cut - y[first]) / (y[second] - y[first])
-        return np.concatenate([x[above], x[first] + share * (x[second] - x[first])])
-
 
 def camera_of(frame: Frame, projection: Projection, distance_mm: float) -> Camera:
     """The camera whose image is the frame."""
     return Camera(projection, frame.width, frame.height, (frame.mm_per_px_x, frame.mm_per_px_y), distance_mm)
-
-
-def on_grid(points_mm: Floats) -> Floats:
-    """Round points to the grid on which they are rendered and labelled."""
-    return np.round(points_mm / GRID_MM) * GRID_MM

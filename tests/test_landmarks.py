@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from synthgen import named
 from synthgen.blender_assets.bake import ensure_model
-from synthgen.blender_assets.model import corners_of
 from synthgen.errors import AssetError, SpecError, SynthgenError
 from synthgen.generator.body import PHENOTYPES, rest_body
 from synthgen.generator.labels import TOLERANCE_MM, label, landmark_table
@@ -228,7 +227,7 @@ def test_a_plate_before_a_landmark_hides_it_beyond_the_tolerance():
         points[n : n + 3] = plate  # in the place of bone heads, which no fingertip uses
         triangles = np.concatenate([subject.triangles, [[n, n + 1, n + 2]]]).astype(np.int32)
         wide = type(table)(table.names, table.points, np.zeros((len(table.names), n + 3), dtype=bool))
-        assert label(wide, points, corners_of(triangles), posed.camera).visible[2] == visible, gap
+        assert label(wide, points, triangles, posed.camera).visible[2] == visible, gap
 
 
 @pytest.mark.parametrize("projection", ["orthographic", "perspective"])
@@ -267,7 +266,7 @@ def test_in_frame_is_inside_the_image(width, height, mm_per_px):
     posed = subject.posed(0)
     table = landmark_table(subject.spec.landmarks, subject.model)
     camera = Camera("orthographic", width, height, (mm_per_px, mm_per_px), 1000.0)
-    labels = label(table, posed.points_mm, subject.model.corners, camera)
+    labels = label(table, posed.points_mm, subject.triangles, camera)
     half = np.array([width, height]) * mm_per_px / 2
     inside = [bool(abs(x) <= half[0] and abs(y) <= half[1]) for x, y, _ in labels.landmarks_mm]
     assert labels.in_frame.tolist() == inside

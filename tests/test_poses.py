@@ -3,12 +3,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
+from scipy.spatial import ConvexHull
 
 from synthgen.errors import SpecError
 from synthgen.generator.body import rest_body, skin
-from synthgen.generator.collision import Collider, penetration
+from synthgen.generator.collision import Collider, triangles_around
+from synthgen.generator.kernels import penetration
 from synthgen.generator.pipeline import Scene
 from synthgen.generator.posing import Rig
+from synthgen.geometry import normalize
 from synthgen.pose_space import PoseSpace
 from synthgen.pose_spaces.draw import PoseDrawer, interpolate_joint, joint_limits
 from synthgen.seeding import Stream
@@ -85,8 +88,14 @@ def test_example_poses_lie_between_their_examples():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"angles": {"index_mpc.flexion_deg": {"draw": 0}}}, r"index_mpc.flexion_deg.*did you mean 'index_mcp.flexion_deg'"),
-        ({"angles": {"index_pip.flexion_deg": {"draw": 0, "limits_deg": [-40, 50]}}}, r"-40 to 50 lies beyond .* -7 to 110"),
+        (
+            {"angles": {"index_mpc.flexion_deg": {"draw": 0}}},
+            r"index_mpc.flexion_deg.*did you mean 'index_mcp.flexion_deg'",
+        ),
+        (
+            {"angles": {"index_pip.flexion_deg": {"draw": 0, "limits_deg": [-40, 50]}}},
+            r"-40 to 50 lies beyond .* -7 to 110",
+        ),
         ({"angles": {"index_pip.flexion_deg": {"draw": 0, "limits_deg": [50, 20]}}}, r"low 50 is above high 20"),
         ({"angles": {"index_pip.flexion_deg": {"draw": 0, "factors": {"curl": 3}}}}, r"'curl' is not a factor"),
     ],
@@ -104,24 +113,34 @@ def test_an_example_beyond_the_joint_is_named():
 
 def test_penetration_measures_depth():
     rng = np.random.Generator(np.random.Philox(1))
-    normals = rng.normal(size=(4000, 3))
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
-    sphere = 10 * normals
+    hull = ConvexHull(10 * normalize(rng.normal(size=(3000, 3))))
+    a, b, c = (hull.points[hull.simplices[:, i]] for i in range(3))
+    outwards = np.einsum("ti,ti->t", a, np.cross(b - a, c - a)) > 0
+    triangles = np.where(outwards[:, None], hull.simplices, hull.simplices[:, ::-1]).astype(np.int32)
+    mesh = (triangles, triangles_around(triangles, 3003))
 
-    assert penetration(np.array([[7.0, 0, 0]]), sphere, normals) == pytest.approx(3, abs=0.1)
-    assert penetration(np.array([[10.5, 0, 0], [0, 12, 0]]), sphere, normals) == 0
+    def depth(*points):
+        everything = np.concatenate([hull.points, np.array(points, dtype=float)])
+        return penetration(everything, mesh, np.arange(3000, 3000 + len(points)), np.arange(3000))
+
+    assert depth([7, 0, 0]) == pytest.approx(3, abs=0.1)
+    assert depth([0, 0, -9.5], [12, 0, 0]) == pytest.approx(0.5, abs=0.05)
+    assert depth([10.5, 0, 0], [0, 12, 0]) == 0
 
 
 def test_a_finger_pushed_through_another_is_found(hand):
     rest = rest_body(hand, {"gender": 0, "age": 0.7, "muscle": 0.5, "weight": 0.5, "height": 0.5, "proportions": 0.5})
     rig, collider = Rig(hand), Collider(hand)
-    flat = {name: 0.0 for name in joint_limits("hand")} | {"thumb_cmc.abduction_deg": 45, "thumb_cmc.flexion_deg": 25}
+    flat = dict.fromkeys(joint_limits("hand"), 0.0) | {"thumb_cmc.abduction_deg": 45, "thumb_cmc.flexion_deg": 25}
     crossed = flat | {"index_mcp.abduction_deg": -18, "middle_mcp.abduction_deg": 8}
 
     def worst(pose):
         return collider.deepest(skin(hand, rest, rig.rotations(rest, pose))[0])
 
-    assert worst(flat | {"index_mcp.abduction_deg": 12, "little_mcp.abduction_deg": -14, "ring_mcp.abduction_deg": -5})[0] == 0
+    assert (
+        worst(flat | {"index_mcp.abduction_deg": 12, "little_mcp.abduction_deg": -14, "ring_mcp.abduction_deg": -5})[0]
+        == 0
+    )
     assert worst(crossed)[0] > 3
     assert worst(crossed)[1] == "index-middle"
 
@@ -148,7 +167,10 @@ def test_fingers_hardly_ever_pass_through_each_other_by_blenders_judgement():
 
 
 def test_a_space_without_a_possible_pose_says_so():
-    pose = {"kind": "joints", "angles": {"index_mcp.abduction_deg": {"draw": -20}, "middle_mcp.abduction_deg": {"draw": 20}}}
+    pose = {
+        "kind": "joints",
+        "angles": {"index_mcp.abduction_deg": {"draw": -20}, "middle_mcp.abduction_deg": {"draw": 20}},
+    }
     scene = Scene(load_spec("hand").model_copy(update={"pose": space(pose)}))
     with pytest.raises(SpecError, match=r"index-middle pass through each other .* narrow the pose space"):
         scene.recipe(0)

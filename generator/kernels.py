@@ -1,0 +1,231 @@
+"""The loops over whole meshes, compiled by numba at their first call and cached on disk.
+
+Each is the plain loop that its docstring describes, on float64, without fast-math: the same bytes on every run.
+"""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from synthgen.geometry import Floats
+
+Indices = NDArray[np.intp]
+Mesh = tuple[NDArray[np.int32], Indices]
+_BLOCK = 2048
+"""Columns that are summed together, so that they stay in the first cache."""
+_NEAREST = 3
+
+
+@njit(cache=True)  # type: ignore[misc]  # numba ships no types
+def add_rows(template: Floats, coefficients: Floats, rows: NDArray[np.float32]) -> Floats:  # pragma: no cover
+    """Return template (M,) plus the sum of rows (P, M) times their coefficients (P,), skipping zeros."""
+    out = template.copy()
+    used = np.flatnonzero(coefficients)
+    for start in range(0, len(out), _BLOCK):
+        block = out[start : start + _BLOCK]
+        for row in used:
+            factor, part = coefficients[row], rows[row, start : start + _BLOCK]
+            for i in range(len(block)):
+                block[i] += factor * part[i]
+    return out
+
+
+@njit(cache=True)  # type: ignore[misc]
+def add_sparse_rows(
+    out: Floats, coefficients: Floats, data: Floats, indices: NDArray[np.int32], indptr: NDArray[np.int32]
+) -> None:  # pragma: no cover
+    """Add to out (M,) the rows of a compressed sparse matrix times their coefficients (P,), skipping zeros."""
+    for row in np.flatnonzero(coefficients):
+        for place in range(indptr[row], indptr[row + 1]):
+            out[indices[place]] += coefficients[row] * data[place]
+
+
+@njit(cache=True)  # type: ignore[misc]
+def skin_vertices(
+    rest: Floats, transforms: Floats, data: Floats, indices: NDArray[np.int32], indptr: NDArray[np.int32]
+) -> Floats:  # pragma: no cover
+    """Linear blend skinning: rest (V, 3), transforms (B, 3, 4), sparse weights (V, B) to vertices (V, 3)."""
+    out = np.empty_like(rest)
+    blended = np.empty((3, 4))
+    for vertex in range(len(rest)):
+        blended[:] = 0.0
+        for place in range(indptr[vertex], indptr[vertex + 1]):
+            weight, transform = data[place], transforms[indices[place]]
+            for i in range(3):
+                for j in range(4):
+                    blended[i, j] += weight * transform[i, j]
+        x, y, z = rest[vertex, 0], rest[vertex, 1], rest[vertex, 2]
+        for i in range(3):
+            out[vertex, i] = blended[i, 0] * x + blended[i, 1] * y + blended[i, 2] * z + blended[i, 3]
+    return out
+
+
+@njit(cache=True)  # type: ignore[misc]
+def move(points: Floats, rotation: Floats, shift: Floats) -> Floats:  # pragma: no cover
+    """Return points (N, 3) rotated by (3, 3) and shifted by (3,)."""
+    out = np.empty_like(points)
+    for n in range(len(points)):
+        x, y, z = points[n, 0], points[n, 1], points[n, 2]
+        for i in range(3):
+            out[n, i] = rotation[i, 0] * x + rotation[i, 1] * y + rotation[i, 2] * z + shift[i]
+    return out
+
+
+@njit(cache=True)  # type: ignore[misc]
+def shift_to_grid(points: Floats, shift: Floats, grid: float) -> Floats:  # pragma: no cover
+    """Return points (N, 3) shifted by (3,) and rounded to multiples of a power of two."""
+    out = np.empty_like(points)
+    for n in range(len(points)):
+        for i in range(3):
+            out[n, i] = np.rint((points[n, i] + shift[i]) / grid) * grid
+    return out
+
+
+@njit(cache=True)  # type: ignore[misc]
+def range_above(
+    x: Floats, y: Floats, cut: float, first: Indices, second: Indices
+) -> tuple[float, float]:  # pragma: no cover
+    """Smallest and largest x of what edges (E,) between points (N,) show above the line y = cut."""
+    low, high = np.inf, -np.inf
+    for n in range(len(x)):
+        if y[n] < cut:
+            low, high = min(low, x[n]), max(high, x[n])
+    for e in range(len(first)):
+        a, b = first[e], second[e]
+        if (y[a] < cut) != (y[b] < cut):
+            at = x[a] + (cut - y[a]) / (y[b] - y[a]) * (x[b] - x[a])
+            low, high = min(low, at), max(high, at)
+    return low, high
+
+
+@njit(cache=True)  # type: ignore[misc]
+def first_hits(
+    px: Floats, depth: Floats, triangles: NDArray[np.int32], targets: Floats
+) -> tuple[Floats, NDArray[np.int64]]:  # pragma: no cover
+    """Cast a ray through each target (K, 2) in pixels at projected triangles.
+
+    Args:
+        px: (V, 2) projected vertices.
+        depth: (V,) what interpolates linearly in the image and grows with depth: the depth itself when orthographic,
+            its negative inverse in perspective.
+        triangles: (T, 3) vertex indices.
+        targets: (K, 2) pixels.
+
+    Returns:
+        Depths (K,) of the first hits, +inf without one, and their triangles (K,), -1 without one.
+    """
+    nearest = np.full(len(targets), np.inf)
+    hit = np.full(len(targets), -1)
+    for t in range(len(triangles)):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ax, ay, bx, by, cx, cy = px[a, 0], px[a, 1], px[b, 0], px[b, 1], px[c, 0], px[c, 1]
+        top, bottom = min(ay, by, cy), max(ay, by, cy)
+        left, right = min(ax, bx, cx), max(ax, bx, cx)
+        for k in range(len(targets)):
+            x, y = targets[k, 0], targets[k, 1]
+            if y < top or y > bottom or x < left or x > right:
+                continue
+            u = (bx - x) * (cy - y) - (by - y) * (cx - x)
+            v = (cx - x) * (ay - y) - (cy - y) * (ax - x)
+            w = (ax - x) * (by - y) - (ay - y) * (bx - x)
+            total = u + v + w
+            if abs(total) <= 1e-12:
+                continue
+            u, v, w = u / total, v / total, w / total
+            if u >= -1e-9 and v >= -1e-9 and w >= -1e-9:
+                at = u * depth[a] + v * depth[b] + w * depth[c]
+                if at < nearest[k]:
+                    nearest[k], hit[k] = at, t
+    return nearest, hit
+
+
+@njit(cache=True)  # type: ignore[misc]
+def boxes_of(points: Floats, members: Indices, starts: Indices) -> Floats:  # pragma: no cover
+    """Return the boxes (P, 2, 3), lowest and highest corner, of parts: runs of members between starts (P + 1,)."""
+    boxes = np.empty((len(starts) - 1, 2, 3))
+    for part in range(len(starts) - 1):
+        boxes[part, 0], boxes[part, 1] = np.inf, -np.inf
+        for place in range(starts[part], starts[part + 1]):
+            for i in range(3):
+                value = points[members[place], i]
+                boxes[part, 0, i] = min(boxes[part, 0, i], value)
+                boxes[part, 1, i] = max(boxes[part, 1, i], value)
+    return boxes
+
+
+@njit(cache=True)  # type: ignore[misc]
+def _inside(points: Floats, part: Indices, low: Floats, high: Floats) -> Indices:  # pragma: no cover
+    found = np.empty(len(part), dtype=np.intp)
+    n = 0
+    for vertex in part:
+        p = points[vertex]
+        if low[0] < p[0] < high[0] and low[1] < p[1] < high[1] and low[2] < p[2] < high[2]:
+            found[n] = vertex
+            n += 1
+    return found[:n]
+
+
+@njit(cache=True)  # type: ignore[misc]
+def _normal(points: Floats, triangles: NDArray[np.int32], around: Indices) -> Floats:  # pragma: no cover
+    normal = np.zeros(3)
+    for t in around:
+        if t < 0:
+            break
+        a, b, c = points[triangles[t, 0]], points[triangles[t, 1]], points[triangles[t, 2]]
+        ux, uy, uz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
+        vx, vy, vz = c[0] - a[0], c[1] - a[1], c[2] - a[2]
+        normal[0] += uy * vz - uz * vy
+        normal[1] += uz * vx - ux * vz
+        normal[2] += ux * vy - uy * vx
+    return normal / max(np.sqrt((normal * normal).sum()), 1e-12)
+
+
+@njit(cache=True)  # type: ignore[misc]
+def penetration(points: Floats, mesh: Mesh, inner: Indices, outer: Indices) -> float:  # pragma: no cover
+    """Largest depth of the vertices ``inner`` behind the surface at the vertices ``outer`` (at least three).
+
+    A vertex counts as behind when it is behind the planes at each of the three nearest vertices, by the least of them.
+
+    Args:
+        points: (V, 3)
+        mesh: Triangles (T, 3), and the triangles (V, most) around each vertex, filled up with -1.
+        inner: Vertices that may be inside.
+        outer: Vertices of the surface.
+    """
+    triangles, around = mesh
+    worst = 0.0
+    nearest = np.empty(_NEAREST, dtype=np.intp)
+    apart = np.empty(_NEAREST)
+    for vertex in inner:
+        x, y, z = points[vertex, 0], points[vertex, 1], points[vertex, 2]
+        apart[:] = np.inf
+        for other in outer:
+            dx, dy, dz = points[other, 0] - x, points[other, 1] - y, points[other, 2] - z
+            square = dx * dx + dy * dy + dz * dz
+            if square < apart[_NEAREST - 1]:
+                place = _NEAREST - 1
+                while place > 0 and apart[place - 1] > square:
+                    apart[place], nearest[place] = apart[place - 1], nearest[place - 1]
+                    place -= 1
+                apart[place], nearest[place] = square, other
+        behind = np.inf
+        for other in nearest:
+            normal = _normal(points, triangles, around[other])
+            dx, dy, dz = points[other, 0] - x, points[other, 1] - y, points[other, 2] - z
+            behind = min(behind, dx * normal[0] + dy * normal[1] + dz * normal[2])
+            if behind <= worst:
+                break
+        worst = max(worst, behind)
+    return worst
+
+
+@njit(cache=True)  # type: ignore[misc]
+def depth_in_box(
+    points: Floats, mesh: Mesh, inner: Indices, outer: Indices, box: Floats, margin: float
+) -> float:  # pragma: no cover
+    """Penetration by those of ``inner`` in a box (2, 3) and those of ``outer`` in it or within a margin of it."""
+    inside = _inside(points, inner, box[0], box[1])
+    near = _inside(points, outer, box[0] - margin, box[1] + margin)
+    if len(inside) == 0 or len(near) < _NEAREST:
+        return 0.0
+    return penetration(points, mesh, inside, near)
