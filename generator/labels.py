@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from synthgen.blender_assets.model import BodyModel
 from synthgen.errors import SpecError
-from synthgen.generator.kernels import first_hits
+from synthgen.generator.kernels import first_hits, to_pixels
 from synthgen.geometry import Camera, Floats, project
 from synthgen.landmark_set import LandmarkSet
 from synthgen.sample import Labels
@@ -65,9 +65,9 @@ def label(table: LandmarkTable, points_mm: Floats, triangles: NDArray[np.int32],
     landmarks_px = project(camera, landmarks_mm)
     vertices = points_mm[: table.own.shape[1]]
     perspective = camera.projection == "perspective"
-    # What interpolates linearly in the image and grows with depth.
-    linear = -1 / vertices[:, 2] if perspective else np.ascontiguousarray(vertices[:, 2])
-    nearest, hit = first_hits(project(camera, vertices), linear, triangles, landmarks_px)
+    centre = (camera.width / 2, camera.height / 2)
+    px, linear = to_pixels(vertices, camera.mm_per_px, centre, camera.distance_mm if perspective else 0.0)
+    nearest, hit = first_hits(px, linear, triangles, landmarks_px)
     depth = -1 / nearest if perspective else nearest
     on_skin = ~table.own.any(axis=1)
     own = table.own[np.arange(len(hit))[:, None], triangles[hit]].any(axis=1) & (hit >= 0)

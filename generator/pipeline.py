@@ -1,6 +1,8 @@
 """From an index to a sample: draw, shape, pose, place, label, render."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 from synthgen.blender_assets.bake import ensure_model
 from synthgen.blender_assets.target import add_targets
 from synthgen.errors import EngineError, SpecError
-from synthgen.generator.body import RestBody, rest_body, skin, with_targets
+from synthgen.generator.body import RestBody, rest_body, skin, with_ages, with_targets
 from synthgen.generator.collision import Collider
 from synthgen.generator.kernels import move, shift_to_grid
 from synthgen.generator.labels import label, landmark_table
@@ -22,6 +24,8 @@ from synthgen.sample import Labels, Sample
 from synthgen.shape_space import ShapeSpace
 from synthgen.spec import CameraSpace, Framing, Spec, resolve
 
+CHUNK = 24
+"""Samples that are posed before any of them is rendered: 8 MB of bodies."""
 MAX_ATTEMPTS = 200
 POSES_PER_SHAPE = 20
 """After so many impossible poses the shape is drawn anew too: some thick fingers fit no pose."""
@@ -73,7 +77,9 @@ class Scene:
             msg = "spec: resolve() left a name"
             raise TypeError(msg)
         model = add_targets(ensure_model(self.spec.model), shape)
-        self.model = with_targets(model, check_targets(shape, model))
+        ages = [group.age_years.support() for group in shape.groups]
+        model = with_targets(model, check_targets(shape, model))
+        self.model = with_ages(model, min(low for low, _ in ages), max(high for _, high in ages))
         self.recipes = Recipes(self.spec, self.model)
         self.rig = Rig(self.model)
         self._collider = Collider(self.model)
@@ -160,6 +166,16 @@ class Pipeline:
     def sample(self, index: int) -> Sample:
         """Make one sample."""
         return self.render(self.scene.posed(index))
+
+    def samples(self, indices: Iterable[int]) -> Iterator[Sample]:
+        """Make samples in order, some at a time: all are posed, then all are rendered.
+
+        The numbers are those of `sample`; posing and Cycles only stop pushing each other out of the processor's caches.
+        """
+        waiting = iter(indices)
+        while chunk := list(islice(waiting, CHUNK)):
+            bodies = [self.scene.posed(int(index)) for index in chunk]
+            yield from [self.render(body) for body in bodies]
 
     def sample_from(self, recipe: Recipe) -> Sample:
         """Make a sample again from its recipe."""

@@ -28,7 +28,7 @@ def draw_preview(
     """
     pipeline = opener(spec, spec.engine)
     try:
-        tiles = [_tile(spec, pipeline.sample(index), with_artefacts=with_artefacts) for index in indices]
+        tiles = [_tile(spec, sample, with_artefacts=with_artefacts) for sample in pipeline.samples(indices)]
     finally:
         pipeline.close()
     size = f"{spec.image.width} x {spec.image.height}"

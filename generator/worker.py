@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -32,8 +32,8 @@ class Stopped(Exception):  # noqa: N818 - not an error: the run was asked to end
 class SamplePipeline(Protocol):
     """What renders samples: `synthgen.generator.pipeline.Pipeline`, or a stand-in in tests."""
 
-    def sample(self, index: int) -> Sample:
-        """Render one sample."""
+    def samples(self, indices: Iterable[int]) -> Iterator[Sample]:
+        """Render samples in the order of their indices."""
 
     def close(self) -> None:
         """Give back what the pipeline holds."""
@@ -178,9 +178,8 @@ def _open(holder: PipelineHolder, source: Source) -> tuple[Spec, SamplePipeline]
 def _samples(
     pipeline: SamplePipeline, plan: ShardPlan, counter: _Counter, wanted: Callable[[], bool]
 ) -> Iterator[Sample]:
-    for index in plan.indices:
+    for sample in pipeline.samples(plan.indices):
         if not wanted():
             raise Stopped
-        sample = pipeline.sample(int(index))
         yield sample
         counter.count(sample)

@@ -1,7 +1,9 @@
 """The sample: the contract between the generator and training."""
 
+import contextlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -34,6 +36,8 @@ MAX_MEMBER_BYTES = 64 * 2**20
 MAX_JSON_BYTES = 2**20
 MAX_LANDMARKS = 4096
 _DECIMALS = 6
+_PLAIN = frozenset((float, int, bool, str))
+_EXPONENT = re.compile(r"\de[-+]?\d")
 
 
 @dataclass(frozen=True)
@@ -84,8 +88,8 @@ def encode_sample(sample: Sample, depth_steps_per_mm: float) -> dict[str, bytes]
     labels = sample.labels
     values = (
         int(sample.index),
-        np.round(labels.landmarks_px, _DECIMALS).tolist(),
-        np.round(labels.landmarks_mm, _DECIMALS).tolist(),
+        (np.round(labels.landmarks_px, _DECIMALS) + 0.0).tolist(),
+        (np.round(labels.landmarks_mm, _DECIMALS) + 0.0).tolist(),
         labels.visible.tolist(),
         labels.in_frame.tolist(),
         float(sample.mm_per_px),
@@ -93,8 +97,7 @@ def encode_sample(sample: Sample, depth_steps_per_mm: float) -> dict[str, bytes]
         float(depth_steps_per_mm),
         *(_Flat(recipe) for recipe in (sample.shape, sample.pose, sample.camera)),
     )
-    text = ", ".join(f'"{field}": {_text(value, field)}' for field, value in zip(FIELDS, values, strict=True))
-    contents = (write_mask_png(code > 0), write_depth_png(code), f"{{{text}}}".encode())
+    contents = (write_mask_png(code > 0), write_depth_png(code), _document(values).encode())
     return dict(zip(MEMBERS, contents, strict=True))
 
 
@@ -163,6 +166,20 @@ def _check_scalars(fields: Mapping[str, Any]) -> None:
 
 class _Flat(dict[str, Any]):
     """A recipe: the only mappings that may stand in the json."""
+
+
+def _document(values: tuple[Any, ...]) -> str:
+    """Return the json of a sample's fields; by the library where it writes the same, which is nearly always."""
+    recipes = [{k: v + 0.0 if type(v) is float else v for k, v in value.items()} for value in values[-3:]]
+    landmarks = values[3]
+    if landmarks and all(type(value) in _PLAIN for recipe in recipes for value in recipe.values()):
+        fields = dict(zip(FIELDS, (*values[:-3], *recipes), strict=True))
+        with contextlib.suppress(ValueError):  # of a number that is not finite: said better below
+            text = json.dumps(fields, allow_nan=False)
+            if not _EXPONENT.search(text):
+                return text
+    pairs = zip(FIELDS, values, strict=True)
+    return f"{{{', '.join(f'{json.dumps(field)}: {_text(value, field)}' for field, value in pairs)}}}"
 
 
 def _text(value: Any, field: str) -> str:

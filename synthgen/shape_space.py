@@ -17,7 +17,7 @@ class Who(BaseModel):
     scale: float = Field(1.0, ge=0, le=5, description="Factor on the deviation from the distribution's mean.")
 
 
-def _form(value: Any) -> str:  # noqa: ANN401  # whatever the YAML holds
+def _form(value: Any) -> str:  # whatever the YAML holds
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
     return "who" if kind == "who" else "distribution"
 

@@ -51,6 +51,9 @@ class FakePipeline:
             index, depth, labels, 1.5, {"radius": float(radius)}, {"redraws": float(index % 4 == 0)}, {"yaw_deg": 0.0}
         )
 
+    def samples(self, indices):
+        return map(self.sample, map(int, indices))
+
     def close(self) -> None:
         if self.folder:
             (self.folder / f"closed-{os.getpid()}").touch()

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synthgen.blender_assets.model import BodyModel
-from synthgen.generator.body import PHENOTYPES, phenotype_coefficients, rest_body, skin
+from synthgen.generator.body import PHENOTYPES, phenotype_coefficients, rest_body, skin, with_ages
 from synthgen.generator.posing import FINGERS, TIPS, Rig
 from synthgen.geometry import axis_angle
 from synthgen.pose_spaces.draw import joint_limits
@@ -70,6 +70,16 @@ def test_posed_vertices_agree_with_anny(name, request, anny_model):
         assert np.abs(rest.heads_mm - theirs["rest_bone_heads"][0].numpy()[bones] * 1000).max() < 1e-3
         assert np.abs(rest.vertices_mm - theirs["rest_vertices"][0].numpy()[place] * 1000).max() < 1e-3
         assert np.abs(vertices - posed["vertices"][0].numpy()[place] * 1000).max() < 1e-3
+
+
+@given(age=st.floats(0, 1), shape=shapes)
+def test_a_model_without_unreachable_ages_gives_the_same_bodies(hand, age, shape):
+    years = {"age_years": 18 + age * 42}
+    shape = shape | {"age": float(np.interp(years["age_years"], *hand.calibration["age_map"].T))}
+    adults = with_ages(hand, 18, 60)
+
+    assert len(adults.phenotype_mm) < len(hand.phenotype_mm) / 2
+    assert (rest_body(adults, shape).vertices_mm == rest_body(hand, shape).vertices_mm).all()
 
 
 @given(shape=shapes)
