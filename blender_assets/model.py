@@ -71,6 +71,12 @@ class BodyModel:
         return {name: i for i, name in enumerate(self.target_names)}
 
     @cached_property
+    def target_blocks(self) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
+        """The targets by point: displacements (N, 3), the points (N,) they move, and each row's start (2 L + 1,)."""
+        blocks = self.target_mm.tobsr((1, 3))
+        return blocks.data.reshape(-1, 3).astype(np.float32), blocks.indices, blocks.indptr
+
+    @cached_property
     def owners(self) -> NDArray[np.intp]:
         """(V,) the bone that carries most of each vertex."""
         return np.asarray(self.weights.argmax(axis=1), dtype=np.intp).ravel()

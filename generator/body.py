@@ -11,7 +11,7 @@ import numpy as np
 
 from synthgen.blender_assets.model import AGE_RANGE, PHENOTYPE_ANCHORS, BodyModel
 from synthgen.errors import SpecError
-from synthgen.generator.kernels import add_rows, add_sparse_rows, chain, skin_vertices
+from synthgen.generator.kernels import add_blocks, add_rows, chain, skin_vertices
 from synthgen.geometry import Floats
 
 PHENOTYPES = tuple(PHENOTYPE_ANCHORS)
@@ -91,10 +91,8 @@ def target_coefficients(model: BodyModel, shape: Mapping[str, float]) -> Floats:
 def rest_body(model: BodyModel, shape: Mapping[str, float]) -> RestBody:
     """Shape the model: phenotypes in [0, 1] (age from -1/3), targets in [-1, 1] by name."""
     coefficients = phenotype_coefficients(model, shape)
-    flat = add_rows(model.template_mm.ravel(), coefficients, model.phenotype_mm)
-    targets = model.target_mm
-    add_sparse_rows(flat, target_coefficients(model, shape), targets.data, targets.indices, targets.indptr)
-    points = flat.reshape(-1, 3)
+    points = add_rows(model.template_mm.ravel(), coefficients, model.phenotype_mm).reshape(-1, 3)
+    add_blocks(points, target_coefficients(model, shape), *model.target_blocks)
     return RestBody(points[: model.n_vertices], points[model.n_vertices :])
 
 

@@ -11,8 +11,6 @@ from synthgen.geometry import Floats
 
 Indices = NDArray[np.intp]
 Mesh = tuple[NDArray[np.int32], Indices]
-_BLOCK = 2048
-"""Columns that are summed together, so that they stay in the first cache."""
 _NEAREST = 3
 
 
@@ -21,23 +19,32 @@ def add_rows(template: Floats, coefficients: Floats, rows: NDArray[np.float32]) 
     """Return template (M,) plus the sum of rows (P, M) times their coefficients (P,), skipping zeros."""
     out = template.copy()
     used = np.flatnonzero(coefficients)
-    for start in range(0, len(out), _BLOCK):
-        block = out[start : start + _BLOCK]
-        for row in used:
-            factor, part = coefficients[row], rows[row, start : start + _BLOCK]
-            for i in range(len(block)):
-                block[i] += factor * part[i]
+    whole = len(used) // 4 * 4
+    for n in range(0, whole, 4):  # four at a time: the sum is read and written a quarter as often
+        i, j, k, m = used[n], used[n + 1], used[n + 2], used[n + 3]
+        a, b, c, d = rows[i], rows[j], rows[k], rows[m]
+        s, t, u, v = coefficients[i], coefficients[j], coefficients[k], coefficients[m]
+        for x in range(len(out)):
+            out[x] += (s * a[x] + t * b[x]) + (u * c[x] + v * d[x])
+    for n in range(whole, len(used)):
+        a, s = rows[used[n]], coefficients[used[n]]
+        for x in range(len(out)):
+            out[x] += s * a[x]
     return out
 
 
 @njit(cache=True)  # type: ignore[misc]
-def add_sparse_rows(
-    out: Floats, coefficients: Floats, data: Floats, indices: NDArray[np.int32], indptr: NDArray[np.int32]
+def add_blocks(
+    out: Floats, coefficients: Floats, data: NDArray[np.float32], indices: NDArray[np.int32], indptr: NDArray[np.int32]
 ) -> None:  # pragma: no cover
-    """Add to out (M,) the rows of a compressed sparse matrix times their coefficients (P,), skipping zeros."""
+    """Add to points out (N, 3) the rows of a block-sparse matrix times their coefficients (P,), skipping zeros."""
     for row in np.flatnonzero(coefficients):
+        factor = coefficients[row]
         for place in range(indptr[row], indptr[row + 1]):
-            out[indices[place]] += coefficients[row] * data[place]
+            point = indices[place]
+            out[point, 0] += factor * data[place, 0]
+            out[point, 1] += factor * data[place, 1]
+            out[point, 2] += factor * data[place, 2]
 
 
 @njit(cache=True)  # type: ignore[misc]

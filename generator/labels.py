@@ -25,6 +25,8 @@ class LandmarkTable:
     """(K,) index among V vertices and B heads."""
     own: NDArray[np.bool_]
     """(K, V) for a joint, the vertices of its own segment; for a landmark on the skin, none."""
+    joints: tuple[int, ...]
+    """Which of the landmarks are joints."""
 
 
 def landmark_table(landmarks: LandmarkSet, model: BodyModel) -> LandmarkTable:
@@ -49,7 +51,8 @@ def landmark_table(landmarks: LandmarkSet, model: BodyModel) -> LandmarkTable:
             bone = model.bone(_mirrored(source.joint or "") if landmark.mirror_of else source.joint or "")
             points.append(model.n_vertices + bone)
             own[k] = np.isin(owner, [bone, model.parents[bone]])
-    return LandmarkTable(landmarks.names, np.array(points), own)
+    joints = tuple(int(k) for k in np.flatnonzero(own.any(axis=1)))
+    return LandmarkTable(landmarks.names, np.array(points), own, joints)
 
 
 def label(table: LandmarkTable, points_mm: Floats, triangles: NDArray[np.int32], camera: Camera) -> Labels:
@@ -69,9 +72,9 @@ def label(table: LandmarkTable, points_mm: Floats, triangles: NDArray[np.int32],
     px, linear = to_pixels(vertices, camera.mm_per_px, centre, camera.distance_mm if perspective else 0.0)
     nearest, hit = first_hits(px, linear, triangles, landmarks_px)
     depth = -1 / nearest if perspective else nearest
-    on_skin = ~table.own.any(axis=1)
-    own = table.own[np.arange(len(hit))[:, None], triangles[hit]].any(axis=1) & (hit >= 0)
-    visible = np.where(on_skin, depth >= landmarks_mm[:, 2] - TOLERANCE_MM, own)
+    visible = depth >= landmarks_mm[:, 2] - TOLERANCE_MM
+    for k in table.joints:
+        visible[k] = hit[k] >= 0 and table.own[k, triangles[hit[k]]].any()
     in_frame = ((landmarks_px >= 0) & (landmarks_px <= [camera.width, camera.height])).all(axis=1)
     return Labels(landmarks_px, landmarks_mm, visible, in_frame)
 

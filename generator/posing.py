@@ -48,6 +48,7 @@ _FINGER_SHARE = {"mcp": 1.0, "pip": 1.15, "dip": 0.7}
 _ABDUCTION_SHARE = 0.7
 """A curling hand keeps this much of the fingers' spread at rest."""
 
+_DIAGONAL = np.arange(3)
 Angles = Mapping[str, float]
 
 
@@ -81,9 +82,9 @@ class _Posture:
         self.turns[self._bones[bone]] = rotation
 
     def rotations(self) -> Floats:
-        result = np.broadcast_to(np.eye(3), (len(self._bones), 3, 3)).copy()
-        for bone, rotation in self.turns.items():
-            result[bone] = rotation
+        result = np.zeros((len(self._bones), 3, 3))
+        result[:, _DIAGONAL, _DIAGONAL] = 1.0
+        result[list(self.turns)] = np.array(list(self.turns.values()))
         return result
 
 

@@ -5,6 +5,7 @@ the image's right. A right hand is the mirror image of the left hand of the same
 """
 
 from collections.abc import Mapping
+from math import radians
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 from synthgen.errors import SpecError
 from synthgen.framing import Box, Frame, FrameDraw, frame_box
 from synthgen.generator.kernels import range_above
-from synthgen.geometry import Camera, Floats, Projection, axis_angle
+from synthgen.generator.vectors import about, times
+from synthgen.geometry import Camera, Floats, Projection
 from synthgen.spec import Framing, Image
 
 GRID_MM = 2.0**-10
@@ -39,10 +41,9 @@ def front_view() -> Floats:
 
 def turned(view: Floats, draw: Mapping[str, float]) -> Floats:
     """Turn a view by the drawn yaw, pitch and roll about the camera's y, x and z."""
-    yaw, pitch, roll = (np.radians(draw[f"{name}_deg"]) for name in ("yaw", "pitch", "roll"))
-    return axis_angle(np.array([0.0, 0, 1]), roll) @ axis_angle(np.array([1.0, 0, 0]), pitch) @ axis_angle(
-        np.array([0.0, 1, 0]), yaw
-    ) @ view  # fmt: skip
+    yaw, pitch, roll = (radians(draw[f"{name}_deg"]) for name in ("yaw", "pitch", "roll"))
+    turn = times(about((0.0, 0.0, 1.0), roll), times(about((1.0, 0.0, 0.0), pitch), about((0.0, 1.0, 0.0), yaw)))
+    return np.array(turn) @ view
 
 
 class Framer:

@@ -1,5 +1,6 @@
 """Landmarks: the built-in sets, what is refused, and labels judged by an independent ray caster."""
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -226,7 +227,7 @@ def test_a_plate_before_a_landmark_hides_it_beyond_the_tolerance():
         points = posed.points_mm.copy()
         points[n : n + 3] = plate  # in the place of bone heads, which no fingertip uses
         triangles = np.concatenate([subject.triangles, [[n, n + 1, n + 2]]]).astype(np.int32)
-        wide = type(table)(table.names, table.points, np.zeros((len(table.names), n + 3), dtype=bool))
+        wide = replace(table, own=np.zeros((len(table.names), n + 3), dtype=bool))
         assert label(wide, points, triangles, posed.camera).visible[2] == visible, gap
 
 
