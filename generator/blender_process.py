@@ -9,10 +9,14 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
+
+SCRATCH_PREFIX = "synthgen-"
+_ABANDONED_S = 3600.0
 
 
 def leave(code: int) -> NoReturn:
@@ -56,7 +60,7 @@ def _lock_core(core: int) -> bool:
     import fcntl  # noqa: PLC0415 (absent on Windows)
 
     try:
-        lock = os.open(Path(tempfile.gettempdir()) / f"synthgen-core-{core}.lock", os.O_RDONLY | os.O_CREAT, 0o666)
+        lock = os.open(Path(tempfile.gettempdir()) / f"synthgen_core-{core}.lock", os.O_RDONLY | os.O_CREAT, 0o666)
     except OSError:
         return False
     try:
@@ -72,6 +76,14 @@ def scratch_folder(n_bytes: int) -> str | None:
     memory = "/dev/shm"  # noqa: S108
     fits = os.access(memory, os.W_OK | os.X_OK) and shutil.disk_usage(memory).free >= n_bytes
     return memory if fits else None
+
+
+def remove_abandoned(folder: str | None) -> None:
+    """Remove what engines that were killed left in a scratch folder: every frame touches the folder of a live one."""
+    for path in Path(folder or tempfile.gettempdir()).glob(f"{SCRATCH_PREFIX}*"):
+        with contextlib.suppress(OSError):  # gone meanwhile, or another user's
+            if path.is_dir() and time.time() - path.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(path)
 
 
 @contextlib.contextmanager

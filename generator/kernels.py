@@ -14,7 +14,7 @@ Mesh = tuple[NDArray[np.int32], Indices]
 _NEAREST = 3
 
 
-@njit(cache=True)  # type: ignore[misc]  # numba ships no types
+@njit(cache=True)
 def add_rows(template: Floats, coefficients: Floats, rows: NDArray[np.float32]) -> Floats:  # pragma: no cover
     """Return template (M,) plus the sum of rows (P, M) times their coefficients (P,), skipping zeros."""
     out = template.copy()
@@ -33,7 +33,7 @@ def add_rows(template: Floats, coefficients: Floats, rows: NDArray[np.float32]) 
     return out
 
 
-@njit(cache=True)  # type: ignore[misc]
+@njit(cache=True)
 def add_blocks(
     out: Floats, coefficients: Floats, data: NDArray[np.float32], indices: NDArray[np.int32], indptr: NDArray[np.int32]
 ) -> None:  # pragma: no cover
@@ -47,7 +47,7 @@ def add_blocks(
             out[point, 2] += factor * data[place, 2]
 
 
-@njit(cache=True)  # type: ignore[misc]
+@njit(cache=True)
 def skin_vertices(
     rest: Floats, transforms: Floats, data: Floats, indices: NDArray[np.int32], indptr: NDArray[np.int32]
 ) -> Floats:  # pragma: no cover
@@ -67,7 +67,7 @@ def skin_vertices(
     return out
 
 
-@njit(cache=True)  # type: ignore[misc]
+@njit(cache=True)
 def chain(
     rotations: Floats, rest_heads: Floats, parents: NDArray[np.int32]
 ) -> tuple[Floats, Floats, Floats]:  # pragma: no cover
@@ -104,7 +104,7 @@ def chain(
     return world, heads, transforms
 
 
-@njit(cache=True)  # type: ignore[misc]
+@njit(cache=True)
 def to_pixels(
     points: Floats, mm_per_px: tuple[float, float], centre: tuple[float, float], distance: float
 ) -> tuple[Floats, Floats]:  # pragma: no cover
@@ -126,7 +126,7 @@ def to_pixels(
     return px, linear
 
 
-@njit(cache=True)  # type: ignore[misc]
+@njit(cache=True)
 def move(points: Floats, rotation: Floats, shift: Floats) -> Floats:  # pragma: no cover
     """Return points (N, 3) rotated by (3, 3) and shifted by (3,)."""
     out = np.empty_like(points)
@@ -137,7 +137,7 @@ def move(points: Floats, rotation: Floats, shift: Floats) -> Floats:  # pragma: 
     return out
 
 
-@njit(cache=True)  # type: ignore[misc]
+@njit(cache=True)
 def shift_to_grid(points: Floats, shift: Floats, grid: float) -> Floats:  # pragma: no cover
     """Return points (N, 3) shifted by (3,) and rounded to multiples of a power of two."""
     out = np.empty_like(points)
@@ -147,7 +147,7 @@ def shift_to_grid(points: Floats, shift: Floats, grid: float) -> Floats:  # prag
     return out
 
 
-@njit(cache=True)  # type: ignore[misc]
+@njit(cache=True)
 def range_above(
     x: Floats, y: Floats, cut: float, first: Indices, second: Indices
 ) -> tuple[float, float]:  # pragma: no cover
@@ -164,7 +164,7 @@ def range_above(
     return low, high
 
 
-@njit(cache=True)  # type: ignore[misc]
+@njit(cache=True)
 def first_hits(
     px: Floats, depth: Floats, triangles: NDArray[np.int32], targets: Floats
 ) -> tuple[Floats, NDArray[np.int64]]:  # pragma: no cover
@@ -205,7 +205,7 @@ def first_hits(
     return nearest, hit
 
 
-@njit(cache=True)  # type: ignore[misc]
+@njit(cache=True)
 def boxes_of(points: Floats, members: Indices, starts: Indices) -> Floats:  # pragma: no cover
     """Return the boxes (P, 2, 3), lowest and highest corner, of parts: runs of members between starts (P + 1,)."""
     boxes = np.empty((len(starts) - 1, 2, 3))
@@ -219,7 +219,7 @@ def boxes_of(points: Floats, members: Indices, starts: Indices) -> Floats:  # pr
     return boxes
 
 
-@njit(cache=True)  # type: ignore[misc]
+@njit(cache=True)
 def _inside(points: Floats, part: Indices, low: Floats, high: Floats) -> Indices:  # pragma: no cover
     found = np.empty(len(part), dtype=np.intp)
     n = 0
@@ -231,7 +231,7 @@ def _inside(points: Floats, part: Indices, low: Floats, high: Floats) -> Indices
     return found[:n]
 
 
-@njit(cache=True)  # type: ignore[misc]
+@njit(cache=True)
 def _normal(points: Floats, triangles: NDArray[np.int32], around: Indices) -> Floats:  # pragma: no cover
     normal = np.zeros(3)
     for t in around:
@@ -246,7 +246,7 @@ def _normal(points: Floats, triangles: NDArray[np.int32], around: Indices) -> Fl
     return normal / max(np.sqrt((normal * normal).sum()), 1e-12)
 
 
-@njit(cache=True)  # type: ignore[misc]
+@njit(cache=True)
 def penetration(points: Floats, mesh: Mesh, inner: Indices, outer: Indices) -> float:  # pragma: no cover
     """Largest depth of the vertices ``inner`` behind the surface at the vertices ``outer`` (at least three).
 
@@ -285,7 +285,7 @@ def penetration(points: Floats, mesh: Mesh, inner: Indices, outer: Indices) -> f
     return worst
 
 
-@njit(cache=True)  # type: ignore[misc]
+@njit(cache=True)
 def depth_in_box(
     points: Floats, mesh: Mesh, inner: Indices, outer: Indices, box: Floats, margin: float
 ) -> float:  # pragma: no cover

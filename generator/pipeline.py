@@ -133,24 +133,19 @@ class Scene:
         return np.array(self.rig.hand_axes(rest).rows) @ world[self.model.bone("wrist.L")].T
 
     def _place(self, recipe: Recipe, rest: RestBody, points: Floats, world: Floats) -> PosedBody:
-        n = self.model.n_vertices
-        crease = None
-        if self.spec.model == "hand":
-            wrist, frame = self.model.bone("wrist.L"), self._frame(rest, world)
-            view = turned(dorsal_view(frame), recipe.camera)
-            origin = points[n + wrist]
-            knuckle = points[n + self.model.bone("finger3-1.L")]
-            crease = float((view @ (knuckle - origin))[1]) * CREASE
-        else:
-            view, origin = turned(front_view(), recipe.camera), points[n]
-        draw = recipe.camera
-        mirrored = self.spec.model == "hand" and self.spec.side == "right"
-        matrix = view * [[-1.0], [1.0], [1.0]] if mirrored else view
+        n, draw = self.model.n_vertices, recipe.camera
+        axes, crease = self._frame(rest, world), None
+        view = turned(front_view() if axes is None else dorsal_view(axes), draw)
+        origin = points[n]
+        if axes is not None:
+            origin = points[n + self.model.bone("wrist.L")]
+            crease = float((view @ (points[n + self.model.bone("finger3-1.L")] - origin))[1]) * CREASE
+        matrix = view
+        if axes is not None and self.spec.side == "right":
+            matrix, draw = view * [[-1.0], [1.0], [1.0]], draw | {"offset_x": -draw["offset_x"]}
         placed = move(points, matrix, -matrix @ origin)
-        if mirrored:
-            draw = draw | {"offset_x": -draw["offset_x"]}
         frame, shift = self._framer.frame(placed[:n], draw, crease)
-        camera = camera_of(frame, self._projection, recipe.camera["distance_mm"])
+        camera = camera_of(frame, self._projection, draw["distance_mm"])
         placed = shift_to_grid(placed, shift, GRID_MM)
         labels = label(self._landmarks, placed, self.triangles, camera)
         return PosedBody(recipe, placed, camera, labels, view, shift)

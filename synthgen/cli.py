@@ -135,7 +135,9 @@ def _load(name: str, *, count: int | None = None, seed: int | None = None, engin
     _bake(only_if_missing=True)
     from synthgen.generator.pipeline import Scene
 
-    return Scene(spec)
+    scene = Scene(spec)
+    scene.posed(0)  # finds what only shows when posing, and compiles the kernels once, before any workers
+    return scene
 
 
 def _tell(report: "RunReport") -> None:
@@ -238,20 +240,24 @@ def bake() -> None:
     typer.echo(model_path("hand").parent)
 
 
-@spec_app.command("init", epilog="Example: synthgen spec init hand > my_hand.yaml")
+@spec_app.command(
+    "init",
+    epilog="Examples: synthgen spec init hand · synthgen spec init hand --out mine.yaml",
+)
 def spec_init(
     name: Annotated[str, typer.Argument(help="A built-in: hand, body, paper_hand or paper_body.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="File to write, which must not exist. Default: print.")
+        Path | None, typer.Option("--out", help="File to write, which must not exist; - prints. Default: NAME.yaml.")
     ] = None,
 ) -> None:
     """Write a commented copy of a built-in spec, to edit."""
     from synthgen.specfile import init_text
 
     text = init_text(name)
-    if out is None:
+    if out == Path("-"):
         typer.echo(text, nl=False)
         return
+    out = out or Path(name).with_suffix(".yaml")
     try:
         with out.open("x", encoding="utf-8") as file:
             file.write(text)
@@ -301,7 +307,7 @@ def _bake(*, only_if_missing: bool) -> None:
     if only_if_missing and all(model_path(name).exists() for name in MODELS):
         return
     typer.echo("baking the MakeHuman models (once, about a minute)", err=True)
-    code = "from synthgen.blender_assets.bake import bake_models; bake_models()"
+    code = f"from synthgen.blender_assets.bake import bake_models; bake_models(only_if_missing={only_if_missing})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]

@@ -56,7 +56,9 @@ class ExamplePoseSpace(BaseModel):
     kind: Literal["examples"] = "examples"
     description: str = Field("", description="Which poses these are, and the source.")
     examples: tuple[ExamplePose, ...] = Field(min_length=2, description="The examples; at least two.")
-    position: Annotated[Distribution, Within(0, 1)] = Field(description="Where between the two examples the pose lies, 0 to 1.")
+    position: Annotated[Distribution, Within(0, 1)] = Field(
+        description="Where between the two examples the pose lies, 0 to 1."
+    )
     jitter_deg: Distribution = Field(description="Added to every angle that any example names, degrees.")
 
 

@@ -37,7 +37,9 @@ class ShapeGroup(BaseModel):
     sex: Literal["male", "female"] = Field(description="The group's sex.")
     age_years: Annotated[Distribution, Within(0, 90)] = Field(description="Age in years, 0 to 90.")
     height: Phenotype = Field(Who(), description="MakeHuman's height phenotype: short 0, tall 1; who, or 0 to 1.")
-    weight_phenotype: Phenotype = Field(Who(), description="MakeHuman's weight phenotype: thin 0, fat 1; who, or 0 to 1.")
+    weight_phenotype: Phenotype = Field(
+        Who(), description="MakeHuman's weight phenotype: thin 0, fat 1; who, or 0 to 1."
+    )
     muscle: Phenotype = Field(Who(), description="MakeHuman's muscle phenotype; who, or 0 to 1.")
     proportions: Phenotype = Field(Who(), description="MakeHuman's proportions phenotype; who, or 0 to 1.")
     targets: Targets = Field(

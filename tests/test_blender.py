@@ -7,9 +7,9 @@ import sys
 
 import numpy as np
 import pytest
-from synthgen.generator.blender import BlenderEngine
 
 from synthgen.errors import EngineError
+from synthgen.generator.blender import BlenderEngine
 from synthgen.geometry import Camera, project, unproject
 
 pytestmark = pytest.mark.bpy

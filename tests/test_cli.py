@@ -155,7 +155,9 @@ def test_mistakes_are_one_line_and_write_nothing(tmp_path, monkeypatch, capsys, 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli, "_bake", lambda **_: None)
     monkeypatch.setattr("synthgen.generator.run._CONNECT_S", 1)
-    monkeypatch.setattr("synthgen.generator.pipeline.Scene", lambda spec: SimpleNamespace(spec=spec))
+    monkeypatch.setattr(
+        "synthgen.generator.pipeline.Scene", lambda spec: SimpleNamespace(spec=spec, posed=lambda _: None)
+    )
 
     assert expected in refuse(capsys, monkeypatch, "render", *arguments)
     assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]
@@ -252,3 +254,11 @@ def test_doctor_exits_with_1_when_something_fails(monkeypatch):
 def test_doctor_renders_in_a_child_process():
     assert "bpy" not in sys.modules or os.environ.get("PYTEST_XDIST_WORKER") is not None
     assert doctor.check_engine().status == "ok"
+
+
+def test_spec_init_names_the_file_after_the_spec(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner()
+
+    assert runner.invoke(cli.app, ["spec", "init", "hand"]).exit_code == 0
+    assert (tmp_path / "hand.yaml").read_text() == runner.invoke(cli.app, ["spec", "init", "hand", "--out", "-"]).stdout

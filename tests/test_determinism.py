@@ -5,8 +5,9 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -101,57 +102,46 @@ def test_another_seed_gives_other_bytes(hands, tmp_path):
     assert shard.read_bytes() != (hands / "test" / shard.name).read_bytes()
 
 
-def in_the_middle(root: Path, processes: Callable[[], list[psutil.Process]]) -> bool:
+def in_the_middle(root: Path, processes: list[psutil.Process]) -> bool:
     """Stop the processes where they are; let them go on, and say so, where no shard is half-written."""
-    chosen = processes()
-    if not chosen or not leftovers(root):
+    if not leftovers(root):
         return False
-    for process in chosen:
+    for process in processes:
         process.suspend()
     if leftovers(root):
         return True
-    for process in chosen:
+    for process in processes:
         process.resume()
     return False
 
 
-def writers(root: Path) -> list[psutil.Process]:
-    """The one process below this one that has a half-written shard open."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if any(Path(file.path) in leftovers(root) for file in process.open_files()):
-                found.append(process)
-        except psutil.Error:
-            continue
-    return found[:1]
-
-
 class Killer(Silent):
-    """Kills a worker in the middle of a shard, once, when some shards are done."""
+    """Kills the only worker in the middle of a shard, once, when some shards are done."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self.killed: list[int] = []
+        self.thread = threading.Thread(target=self.kill)
 
     def show(self, progress: Progress) -> None:
-        end = time.monotonic() + 5
-        while not self.killed and 2 <= progress.shards_done < progress.shards and time.monotonic() < end:
-            chosen: list[psutil.Process] = []
+        if progress.shards_done >= 2 and self.thread.ident is None:
+            self.thread.start()
 
-            def writer(chosen=chosen) -> list[psutil.Process]:
-                chosen[:] = writers(self.root)
-                return chosen
-
-            if in_the_middle(self.root, writer):
-                chosen[0].kill()
-                self.killed.append(chosen[0].pid)
+    def kill(self) -> None:
+        workers = [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
+        end = time.monotonic() + 10
+        while not in_the_middle(self.root, workers) and time.monotonic() < end:
+            time.sleep(0.001)
+        for worker in workers:
+            worker.kill()
+            self.killed.append(worker.pid)
 
 
 def test_a_worker_killed_in_the_middle_of_a_shard(hands, tmp_path):
     killer = Killer(tmp_path / "data")
 
     assert render(tmp_path / "data", load_spec("hand", {"count": HANDS}), killer).sealed
+    killer.thread.join()
     assert len(killer.killed) == 1
     assert sums(tmp_path / "data") == sums(hands)
     assert leftovers(tmp_path / "data") == []
@@ -169,16 +159,16 @@ def test_the_whole_command_killed_in_the_middle_of_a_shard(hands, tmp_path):
         start_new_session=True,
     )
 
-    def everyone() -> list[psutil.Process]:
-        parent = psutil.Process(command.pid)
-        return [parent, *parent.children(recursive=True)]
-
+    processes: list[psutil.Process] = []
     try:
         end = time.monotonic() + 60
-        while not (len([*out.glob("*/*.tar")]) >= 2 and in_the_middle(out, everyone)):
+        while not (processes and in_the_middle(out, processes)):
             assert command.poll() is None
             assert time.monotonic() < end
-            time.sleep(0.002)
+            time.sleep(0.001)
+            if not processes and len([*out.glob("*/*.tar")]) >= 2:
+                leader = psutil.Process(command.pid)
+                processes = [leader, *leader.children(recursive=True)]
     finally:
         os.killpg(command.pid, signal.SIGKILL)
         command.wait()

@@ -15,7 +15,8 @@ AVERAGE = {"gender": 0.0, "age": 0.7, "muscle": 0.5, "weight": 0.5, "height": 0.
 
 def space(path, name="mine"):
     group = {"sex": "male", "age_years": 30}
-    return ShapeSpace.model_validate({"groups": [group], "target_files": [{"name": name, "path": str(path), "sha256": "0"}]})
+    file = {"name": name, "path": str(path), "sha256": "0"}
+    return ShapeSpace.model_validate({"groups": [group], "target_files": [file]})
 
 
 @pytest.mark.parametrize("model_name", ["hand", "body"])
@@ -64,7 +65,9 @@ def test_a_broken_file_is_named_with_its_line(tmp_path, text, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe\x00", gzip.compress(b"8595 0 0 0\n")[:-9], gzip.compress(b"x" * (17 << 20))])
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe\x00", gzip.compress(b"8595 0 0 0\n")[:-9], gzip.compress(b"x" * (17 << 20))]
+)
 def test_binary_truncated_and_swollen_files_are_refused(tmp_path, content):
     path = tmp_path / "bad.target.gz"
     path.write_bytes(content)
