@@ -77,7 +77,7 @@ def check_targets(space: ShapeSpace, model: BodyModel) -> tuple[str, ...]:
 
             known = sorted({*model.target_names, *(n[2:] for n in model.target_names if n[:2] in ("l-", "r-"))})
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "`synthgen target list` prints them all"
+            hint = f"did you mean {near[0]!r}?" if near else f"see `synthgen target list --model {model.name}`"
             msg = f"shape.targets: {error}; {hint}"
             raise SpecError(msg) from None
     return drawn

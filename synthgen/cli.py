@@ -286,6 +286,18 @@ def spec_schema() -> None:
     typer.echo(json.dumps(json_schema(), indent=2))
 
 
+@target_app.command("list", epilog="Example: synthgen target list --model hand")
+def target_list(
+    model: Annotated[str, typer.Option("--model", help="hand or body.")] = "body",
+) -> None:
+    """Print the local targets that a shape space can draw, by their MakeHuman names."""
+    from synthgen.blender_assets.bake import ensure_model
+
+    _bake(only_if_missing=True)
+    for name in ensure_model(model).target_names:
+        typer.echo(name)
+
+
 @target_app.command("check", epilog="Example: synthgen target check long_thumb.target")
 def target_check(file: Annotated[Path, typer.Argument(help="A .target or .target.gz file.")]) -> None:
     """Read a target file and say what it moves, or which line is broken."""

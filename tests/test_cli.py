@@ -262,3 +262,12 @@ def test_spec_init_names_the_file_after_the_spec(tmp_path, monkeypatch):
 
     assert runner.invoke(cli.app, ["spec", "init", "hand"]).exit_code == 0
     assert (tmp_path / "hand.yaml").read_text() == runner.invoke(cli.app, ["spec", "init", "hand", "--out", "-"]).stdout
+
+
+def test_target_list_prints_makehumans_names():
+    hand = CliRunner().invoke(cli.app, ["target", "list", "--model", "hand"]).stdout.split()
+    body = CliRunner().invoke(cli.app, ["target", "list"]).stdout.split()
+
+    assert "l-hand-scale-incr" in hand
+    assert len(body) == 256
+    assert set(hand) < set(body)
