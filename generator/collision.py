@@ -29,6 +29,8 @@ class Pair:
     """How deep they may press into each other: soft tissue gives way."""
     margin_mm: float = 8.0
     """How far around the region that both share their surfaces are looked at."""
+    both_ways: bool = True
+    """Whether the second part can enter the first without the first entering it: not a trunk and an arm."""
 
 
 class Collider:
@@ -57,10 +59,10 @@ class Collider:
             low, high = np.maximum(boxes[i, 0], boxes[j, 0]), np.minimum(boxes[i, 1], boxes[j, 1])
             if (low < high).all():
                 box = np.stack([low, high])
-                depth = max(
-                    depth_in_box(points, self._mesh, pair.first, pair.second, box, pair.margin_mm),
-                    depth_in_box(points, self._mesh, pair.second, pair.first, box, pair.margin_mm),
-                )
+                depth = depth_in_box(points, self._mesh, pair.first, pair.second, box, pair.margin_mm)
+                if pair.both_ways:
+                    other = depth_in_box(points, self._mesh, pair.second, pair.first, box, pair.margin_mm)
+                    depth = max(depth, other)
                 if depth - pair.tolerance_mm > worst:
                     worst, name = depth - pair.tolerance_mm, pair.name
         return worst, name
@@ -107,8 +109,8 @@ def _body_pairs(model: BodyModel) -> tuple[Pair, ...]:
         ]
         hand = _part(model, owner, *carried)
         fore = _part(model, owner, f"lowerarm01.{side}", f"lowerarm02.{side}")
-        pairs.append(Pair(f"hand.{side}-trunk", np.ascontiguousarray(hand[::3]), trunk, 5.0, 40.0))
-        pairs.append(Pair(f"forearm.{side}-trunk", fore, trunk, 6.0, 40.0))
+        pairs.append(Pair(f"hand.{side}-trunk", np.ascontiguousarray(hand[::3]), trunk, 5.0, 40.0, both_ways=False))
+        pairs.append(Pair(f"forearm.{side}-trunk", fore, trunk, 6.0, 40.0, both_ways=False))
     legs = [
         _part(model, owner, *(f"{bone}.{side}" for bone in ("lowerleg01", "lowerleg02", "foot"))) for side in ("L", "R")
     ]

@@ -16,7 +16,7 @@ from synthgen.spec import CameraSpace, Spec, resolve, spec_hash
 
 FORMAT = "synthgen-dataset"
 FORMAT_VERSION = 1
-_PACKAGES = ("anny", "bpy", "numpy", "pillow", "pyarrow", "pyyaml", "scipy")
+_PACKAGES = ("anny", "bpy", "llvmlite", "numba", "numpy", "pillow", "pyarrow", "pyyaml", "scipy")
 """What the bytes of a dataset depend on."""
 
 

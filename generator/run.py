@@ -119,7 +119,8 @@ def _seal(
     """Seal the dataset if it is whole; return whether it is sealed, and whether the user stopped it."""
     if interrupted or not all(shard_done(plan, root) for plan in plans):
         return False, interrupted
-    listener.say(f"sealing {root}")
+    if not (root / "SHA256SUMS").exists():
+        listener.say(f"sealing {root}")
     try:
         return seal_dataset(root, spec, plans), False
     except KeyboardInterrupt:

@@ -189,8 +189,10 @@ def inspect(
     dataset = open_dataset(folder)
     sample = dataset.sample(index)
     names = dataset.info.landmarks
-    for key, value in _sample_lines(sample, names):
-        typer.echo(f"{key:<28} {value}".rstrip())
+    lines = list(_sample_lines(sample, names))
+    width = max(len(key) for key, _ in lines)
+    for key, value in lines:
+        typer.echo(f"{key:<{width}}  {value}".rstrip())
     if out is not None:
         from synthgen.generator.pictures import inspect_figure
 
