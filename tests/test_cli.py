@@ -26,6 +26,7 @@ COMMANDS = (
     ["spec", "show"],
     ["spec", "schema"],
     ["target", "check"],
+    ["target", "list"],
 )
 HEAVY = ("bpy", "torch", "dask", "distributed", "pyarrow", "anny")
 
