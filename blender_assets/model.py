@@ -3,6 +3,7 @@
 Frame of the body: x to the patient's left, y to the back, z up (the directions of LPS), mm.
 """
 
+import difflib
 import json
 import zipfile
 from dataclasses import dataclass
@@ -105,7 +106,8 @@ class BodyModel:
             AssetError: The model has no such bone.
         """
         if name not in self.bones:
-            msg = f"bone {name!r} is not part of the {self.name} model; its bones are {', '.join(self.bones)}"
+            near = difflib.get_close_matches(name, self.bones, n=1, cutoff=0)[0]
+            msg = f"bone {name!r} is not part of the {self.name} model; did you mean {near!r}?"
             raise AssetError(msg)
         return self.bones.index(name)
 

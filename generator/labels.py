@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.blender_assets.model import BodyModel
-from synthgen.errors import SpecError
+from synthgen.errors import AssetError, SpecError
 from synthgen.generator.kernels import first_hits, to_pixels
 from synthgen.geometry import Camera, Floats, project
-from synthgen.landmark_set import LandmarkSet
+from synthgen.landmark_set import Landmark, LandmarkSet
 from synthgen.sample import Labels
 
 TOLERANCE_MM = 1.0
@@ -33,8 +33,7 @@ def landmark_table(landmarks: LandmarkSet, model: BodyModel) -> LandmarkTable:
     """Look up a landmark set.
 
     Raises:
-        SpecError: The set belongs to another model.
-        AssetError: A vertex or a joint is not part of the model.
+        SpecError: The set belongs to another model, or a vertex or a joint is not part of the model.
     """
     if landmarks.model != model.name:
         msg = f"landmarks: the set is for the {landmarks.model}, the spec renders the {model.name}; choose another set"
@@ -44,12 +43,13 @@ def landmark_table(landmarks: LandmarkSet, model: BodyModel) -> LandmarkTable:
     points, own = [], np.zeros((len(landmarks.landmarks), model.n_vertices), dtype=bool)
     for k, landmark in enumerate(landmarks.landmarks):
         source = defined[landmark.mirror_of] if landmark.mirror_of else landmark
-        if source.vertex is not None:
-            vertex = int(model.mirror[source.vertex]) if landmark.mirror_of else source.vertex
-            points.append(model.vertex(vertex))
-        else:
-            bone = model.bone(_mirrored(source.joint or "") if landmark.mirror_of else source.joint or "")
-            points.append(model.n_vertices + bone)
+        try:
+            points.append(_place(source, model, mirrored=bool(landmark.mirror_of)))
+        except AssetError as error:
+            msg = f"landmarks.{landmark.name}: {error}"
+            raise SpecError(msg) from None
+        if source.joint:
+            bone = points[-1] - model.n_vertices
             own[k] = np.isin(owner, [bone, model.parents[bone]])
     joints = tuple(int(k) for k in np.flatnonzero(own.any(axis=1)))
     return LandmarkTable(landmarks.names, np.array(points), own, joints)
@@ -77,6 +77,16 @@ def label(table: LandmarkTable, points_mm: Floats, triangles: NDArray[np.int32],
         visible[k] = hit[k] >= 0 and table.own[k, triangles[hit[k]]].any()
     in_frame = ((landmarks_px >= 0) & (landmarks_px <= [camera.width, camera.height])).all(axis=1)
     return Labels(landmarks_px, landmarks_mm, visible, in_frame)
+
+
+def _place(landmark: Landmark, model: BodyModel, *, mirrored: bool) -> int:
+    """Position of a landmark, or of its mirror image, among the vertices and the bone heads after them."""
+    if landmark.joint:
+        return model.n_vertices + model.bone(_mirrored(landmark.joint) if mirrored else landmark.joint)
+    vertex = landmark.vertex or 0
+    if mirrored and vertex < len(model.mirror):
+        vertex = int(model.mirror[vertex])
+    return model.vertex(vertex)
 
 
 def _mirrored(bone: str) -> str:

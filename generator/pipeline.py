@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from synthgen.blender_assets.bake import ensure_model
 from synthgen.blender_assets.target import add_targets
+from synthgen.depth import encode_depth, nearest_depth
 from synthgen.errors import EngineError, SpecError
 from synthgen.generator.body import RestBody, rest_body, skin, with_ages, with_targets
 from synthgen.generator.collision import Collider
@@ -91,6 +92,16 @@ class Scene:
     def triangles(self) -> NDArray[np.int32]:
         """(T, 3) vertex indices."""
         return self.model.triangles
+
+    def check(self) -> None:
+        """Make the first sample up to its pixels: finds what only shows in posing, and compiles the kernels.
+
+        Raises:
+            SynthgenError: The spec cannot be rendered.
+        """
+        depth = self.posed(0).points_mm[: self.model.n_vertices, 2].astype(np.float32)
+        steps = self.spec.depth_steps_per_mm
+        encode_depth(np.array([[depth.min(), depth.max()]]), nearest_depth(depth, steps), steps)
 
     def recipe(self, index: int) -> Recipe:
         """Draw the recipe of one sample, redrawing poses in which limbs pass through each other.

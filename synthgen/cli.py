@@ -136,7 +136,7 @@ def _load(name: str, *, count: int | None = None, seed: int | None = None, engin
     from synthgen.generator.pipeline import Scene
 
     scene = Scene(spec)
-    scene.posed(0)  # finds what only shows when posing, and compiles the kernels once, before any workers
+    scene.check()  # compiles the kernels too, once, before any workers
     return scene
 
 

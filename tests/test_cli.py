@@ -41,6 +41,7 @@ def call(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProces
 def refuse(capsys, monkeypatch, *arguments: str) -> str:
     """Run the command line in this process; return its one line of complaint, the last it says."""
     monkeypatch.setattr(sys, "argv", ["synthgen", *arguments])
+    monkeypatch.setattr(cli, "_leave", sys.exit)  # with Blender loaded by another test, it would end this process
     with pytest.raises(SystemExit) as end:
         cli.main()
     out, err = capsys.readouterr()
@@ -157,7 +158,7 @@ def test_mistakes_are_one_line_and_write_nothing(tmp_path, monkeypatch, capsys, 
     monkeypatch.setattr(cli, "_bake", lambda **_: None)
     monkeypatch.setattr("synthgen.generator.run._CONNECT_S", 1)
     monkeypatch.setattr(
-        "synthgen.generator.pipeline.Scene", lambda spec: SimpleNamespace(spec=spec, posed=lambda _: None)
+        "synthgen.generator.pipeline.Scene", lambda spec: SimpleNamespace(spec=spec, check=lambda: None)
     )
 
     assert expected in refuse(capsys, monkeypatch, "render", *arguments)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from synthgen import named
 from synthgen.blender_assets.bake import ensure_model
-from synthgen.errors import AssetError, SpecError, SynthgenError
+from synthgen.errors import SpecError, SynthgenError
 from synthgen.generator.body import PHENOTYPES, rest_body
 from synthgen.generator.labels import TOLERANCE_MM, label, landmark_table
 from synthgen.generator.pipeline import Pipeline, Scene
@@ -123,9 +123,9 @@ def test_hand_joints_follow_each_other_along_the_fingers(hand):
 @pytest.mark.parametrize(
     ("landmarks", "model", "kind", "names"),
     [
-        (one("body", vertex=20000), "body", AssetError, ["20000"]),
-        (one("hand", vertex=881), "hand", AssetError, ["881", "hand"]),
-        (one("body", joint="knee.L"), "body", AssetError, ["knee.L", "lowerleg01.L"]),
+        (one("body", vertex=20000), "body", SpecError, ["20000"]),
+        (one("hand", vertex=881), "hand", SpecError, ["881", "hand"]),
+        (one("body", joint="knee.L"), "body", SpecError, ["knee.L", "lowerleg01.L"]),
         (one("hand", vertex=8737), "body", SpecError, ["landmarks", "hand", "body"]),
     ],
 )

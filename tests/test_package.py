@@ -108,7 +108,7 @@ def test_the_installed_command_runs_away_from_the_checkout(installed, tmp_path):
         assert Path(place).is_relative_to(installed)
 
     assert command("--version") == f"synthgen {PROJECT['project']['version']}\n"
-    (tmp_path / "mine.yaml").write_text(command("spec", "init", "hand"), encoding="utf-8")
+    command("spec", "init", "hand", "--out", "mine.yaml")
     shown = command("spec", "show", "mine.yaml")
     assert shown == command("spec", "show", "hand")
     assert "index_mcp.flexion_deg" in shown
