@@ -106,8 +106,9 @@ class BodyModel:
             AssetError: The model has no such bone.
         """
         if name not in self.bones:
-            near = difflib.get_close_matches(name, self.bones, n=1, cutoff=0)[0]
-            msg = f"bone {name!r} is not part of the {self.name} model; did you mean {near!r}?"
+            near = difflib.get_close_matches(name, self.bones, n=1, cutoff=0.8)
+            hint = f"did you mean {near[0]!r}?" if near else f"its bones are {', '.join(self.bones)}"
+            msg = f"bone {name!r} is not part of the {self.name} model; {hint}"
             raise AssetError(msg)
         return self.bones.index(name)
 

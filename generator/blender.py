@@ -6,6 +6,7 @@ camera is applied to the vertices beforehand. The depth leaves Blender as the co
 background mode a file is the only way out for pixels, and one plain layer is the cheapest file.
 """
 
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,9 @@ class BlenderEngine:
 
 
 def _import_bpy() -> Any:
+    if "bpy" not in sys.modules:
+        # A parent with Blender loaded hands its module path on, and Blender's own scripts hold another package `bpy`.
+        sys.path[:] = [path for path in sys.path if not (Path(path) / "bpy" / "ops.py").is_file()]
     try:
         import bpy  # noqa: PLC0415
     except ImportError as error:

@@ -51,6 +51,8 @@ def keep_to_core(rank: int = 0) -> int | None:
         for core in cores[start:] + cores[:start]:
             if _lock_core(core):
                 os.sched_setaffinity(0, {core})
+                # The main thread too: Blender sizes its pools by the main thread's cores, and idle pools spin.
+                os.sched_setaffinity(os.getpid(), {core})
                 return core
     return None
 

@@ -170,6 +170,8 @@ def _start_workers(n: int, *, dashboard: bool) -> Iterator[Client]:
     config = {
         "distributed.scheduler.allowed-failures": CRASHES_ALLOWED,
         "distributed.worker.multiprocessing-method": "spawn",
+        # It keeps an hour of call trees: a worker grows by 5 MB a minute.
+        "distributed.worker.profile.enabled": False,
         # A new process reads its logging levels before it hears of this configuration.
         "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
     }

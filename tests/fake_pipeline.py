@@ -83,7 +83,7 @@ def command(arguments: list[str]) -> None:
     from synthgen.generator import run as run_module
 
     cli._bake = lambda **_: None
-    pipeline.Scene = lambda spec: SimpleNamespace(spec=spec)
+    pipeline.Scene = lambda spec: SimpleNamespace(spec=spec, check=lambda: None)
     run_module.run = partial(run_module.run, opener=open_fake)
     sys.argv = ["synthgen", *arguments]
     cli.main()

@@ -299,10 +299,12 @@ from synthgen.generator.blender_process import keep_to_core
 
 def work():
     core = keep_to_core(1)
-    taken.append((core, core is None or os.sched_getaffinity(0) == {core}))
+    both = [os.sched_getaffinity(thread) for thread in (0, os.getpid())]
+    taken.append((core, core is None or both == [{core}, {core}]))
 
 taken, free = [], sorted(os.sched_getaffinity(0))
 for _ in range(len(free) + 1):
+    os.sched_setaffinity(os.getpid(), free)
     thread = threading.Thread(target=work)
     thread.start()
     thread.join()

@@ -18,7 +18,7 @@ from synthgen.generator.dataset import GUARD
 from synthgen.generator.overwrite import clear_dataset
 from synthgen.generator.progress import Board, Progress, RunReport
 from synthgen.generator.request import RunOptions, check_target, select_shards
-from synthgen.generator.resources import Machine, control_groups, disk_needed, fit_workers, size
+from synthgen.generator.resources import WORKER_MEMORY, Machine, control_groups, disk_needed, fit_workers, size
 from synthgen.generator.run import run
 from synthgen.generator.shards import plan_shards
 from synthgen.generator.terminal import clock
@@ -415,13 +415,13 @@ def test_shards_are_named_by_numbers_and_ranges():
 
 
 def test_workers_are_lowered_to_what_fits_with_a_reason():
-    machine = Machine(cores=4, memory=2_000_000_000)
+    machine = Machine(cores=4, memory=5 * WORKER_MEMORY)
 
     assert fit_workers(2, 16, machine) == (2, None)
     assert fit_workers(64, 16, machine)[0] == 4
     assert "4 cores" in fit_workers(64, 16, machine)[1]
     assert fit_workers(64, 3, machine)[1] == "workers: 3 instead of 64: 3 shards to render"
-    assert fit_workers(64, 16, Machine(64, 1_000_000_000))[0] == 2
+    assert fit_workers(64, 16, Machine(64, 2 * WORKER_MEMORY + 1))[0] == 2
     n, line = fit_workers(4, 16, Machine(64, 100_000_000))
     assert n == 1
     assert "memory is short" in line
