@@ -80,12 +80,12 @@ def phenotype_coefficients(model: BodyModel, shape: Mapping[str, float]) -> Floa
 
 def target_coefficients(model: BodyModel, shape: Mapping[str, float]) -> Floats:
     """Coefficients (2 L,) of the targets' positive and negative ends."""
-    coefficients = np.zeros(2 * len(model.target_names))
+    coefficients = [0.0] * (2 * len(model.target_names))
     for name, value in shape.items():
         if name not in NOT_TARGETS and value:
             for row in target_rows(model, name):
                 coefficients[2 * row + (value < 0)] += abs(value)
-    return coefficients
+    return np.array(coefficients)
 
 
 def rest_body(model: BodyModel, shape: Mapping[str, float]) -> RestBody:

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtri_exp
 
 from synthgen.distributions import Constant, Normal, Uniform
 from synthgen.geometry import Floats
-from synthgen.seeding import Stream
+from synthgen.seeding import Stream, substream
 
 
 class DrawTable:
@@ -16,39 +17,60 @@ class DrawTable:
 
     def __init__(self, distributions: Mapping[str, Any]) -> None:
         self.names = tuple(distributions)
-        kinds = [(i, name, one) for i, (name, one) in enumerate(distributions.items())]
+        kinds = [(i, substream(name), one) for i, (name, one) in enumerate(distributions.items())]
         self._constants = [(i, one.value) for i, _, one in kinds if isinstance(one, Constant)]
-        self._uniforms = [(i, name) for i, name, one in kinds if isinstance(one, Uniform)]
-        self._normals = [(i, name) for i, name, one in kinds if isinstance(one, Normal)]
-        self._others = [(i, name, one) for i, name, one in kinds if not isinstance(one, (Constant, Uniform, Normal))]
-        low_high = [(one.low, one.high) for _, _, one in kinds if isinstance(one, Uniform)]
-        self._low_high = np.array(low_high, dtype=np.float64).reshape(-1, 2).T
-        normal = [(one.mean, one.sd, one.low, one.high) for _, _, one in kinds if isinstance(one, Normal)]
-        self._normal = np.array(normal, dtype=np.float64).reshape(-1, 4).T
+        self._others = [(i, code, one) for i, code, one in kinds if not isinstance(one, (Constant, Uniform, Normal))]
+        uniforms = [(i, code, one) for i, code, one in kinds if isinstance(one, Uniform)]
+        self._uniforms = _Places(uniforms)
+        self._low_high = np.array([(one.low, one.high) for _, _, one in uniforms], dtype=np.float64).reshape(-1, 2).T
+        normals = [(i, code, one) for i, code, one in kinds if isinstance(one, Normal)]
+        self._normals = _Places(normals)
+        bounds = [(one.mean, one.sd, one.low, one.high) for _, _, one in normals]
+        self._normal = TruncatedNormals(*np.array(bounds, dtype=np.float64).reshape(-1, 4).T)
 
     def draw(self, stream: Stream) -> Floats:
         """Draw one value for each name, (N,) in the order of ``names``."""
         values = np.empty(len(self.names))
         for i, value in self._constants:
             values[i] = value
-        if self._uniforms:
+        if len(self._uniforms.at):
             low, high = self._low_high
-            u = np.array([stream.at(name).random() for _, name in self._uniforms])
-            values[[i for i, _ in self._uniforms]] = np.clip(low * (1 - u) + high * u, low, high)
-        if self._normals:
-            u = np.array([stream.at(name).random() for _, name in self._normals])
-            values[[i for i, _ in self._normals]] = truncated_normal(u, *self._normal)
-        for i, name, distribution in self._others:
-            values[i] = distribution.draw(stream.at(name), 1)[0]
+            u = self._uniforms.draw(stream)
+            values[self._uniforms.at] = np.clip(low * (1 - u) + high * u, low, high)
+        if len(self._normals.at):
+            values[self._normals.at] = self._normal.quantile(self._normals.draw(stream))
+        for i, code, distribution in self._others:
+            values[i] = distribution.draw(stream.at_code(code), 1)[0]
         return values
 
 
-def truncated_normal(u: Floats, mean: Floats, sd: Floats, low: Floats, high: Floats) -> Floats:
-    """Invert the distribution function of truncated normals at u, all (N,)."""
-    a, b = (low - mean) / sd, (high - mean) / sd
-    flip = a > 0  # the distribution function is only precise in its lower tail
-    a, b, u = np.where(flip, -b, a), np.where(flip, -a, b), np.where(flip, 1 - u, u)
-    with np.errstate(divide="ignore"):  # the logarithm of 0 is the lower bound
-        logs = np.logaddexp(log_ndtr(a) + np.log1p(-u), log_ndtr(b) + np.log(u))
-    z = ndtri_exp(np.minimum(logs, 0.0)) * np.where(flip, -1, 1)
-    return cast("Floats", np.clip(mean + sd * z, low, high))
+class _Places:
+    """Where the numbers of one kind stand, and their substreams."""
+
+    def __init__(self, entries: list[tuple[int, int, Any]]) -> None:
+        self.at: NDArray[np.intp] = np.array([i for i, _, _ in entries], dtype=np.intp)
+        self._codes = [code for _, code, _ in entries]
+
+    def draw(self, stream: Stream) -> Floats:
+        """Draw a uniform for each, (N,)."""
+        return np.array([stream.at_code(code).random() for code in self._codes])
+
+
+class TruncatedNormals:
+    """Truncated normal distributions (N,), prepared for inverting their distribution functions."""
+
+    def __init__(self, mean: Floats, sd: Floats, low: Floats, high: Floats) -> None:
+        self._mean, self._low, self._high = mean, low, high
+        a, b = (low - mean) / sd, (high - mean) / sd
+        self._flip = a > 0  # the distribution function is only precise in its lower tail
+        self._log_a = log_ndtr(np.where(self._flip, -b, a))
+        self._log_b = log_ndtr(np.where(self._flip, -a, b))
+        self._sd = np.where(self._flip, -sd, sd)
+
+    def quantile(self, u: Floats) -> Floats:
+        """Return the values (N,) below which the fractions u (N,) of the distributions lie."""
+        u = np.where(self._flip, 1 - u, u)
+        with np.errstate(divide="ignore"):  # the logarithm of 0 is the lower bound
+            logs = np.logaddexp(self._log_a + np.log1p(-u), self._log_b + np.log(u))
+        values = self._mean + self._sd * ndtri_exp(np.minimum(logs, 0.0))
+        return cast("Floats", np.minimum(np.maximum(values, self._low), self._high))

@@ -30,9 +30,19 @@ class Stream:
         self._generator = stream(seed, index, name)
         self._bits = self._generator.bit_generator
         self._start = self._bits.state
+        self._counter = self._start["state"]["counter"]
 
     def at(self, name: str) -> np.random.Generator:
         """Return the generator, moved to the start of a parameter's substream; use it before the next call."""
-        self._start["state"]["counter"][3] = crc32(name.encode())
+        return self.at_code(substream(name))
+
+    def at_code(self, code: int) -> np.random.Generator:
+        """Return the generator at the substream with a code, for names that are drawn again and again."""
+        self._counter[3] = code
         self._bits.state = self._start
         return self._generator
+
+
+def substream(name: str) -> int:
+    """Return the code of a named parameter's substream."""
+    return crc32(name.encode())
