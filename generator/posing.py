@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from math import atan2, cos, hypot, radians, sin
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,13 +44,39 @@ distal phalanx on the base mesh."""
 _ARM_RADIUS = 0.14
 """Half the thickness of a forearm and hand at the hip, by the forearm's length."""
 _DOWN, _FRONT, _BACK, _UP, _LEFT = (0.0, 0.0, -1.0), (0.0, -1.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1.0, 0.0, 0.0)
-_FINGER_SHARE = {"mcp": 1.0, "pip": 1.15, "dip": 0.7}
-"""How the fingers' joints share a common flexion, from Kapandji's description of the natural curl."""
+_FINGER_SHARES = (1.0, 1.15, 0.7)
+"""How a finger's joints share a common flexion, from Kapandji's description of the natural curl."""
 _ABDUCTION_SHARE = 0.7
 """A curling hand keeps this much of the fingers' spread at rest."""
 
+_FINGER_BONES = {
+    (finger, side): (f"finger{n}-1.{side}", f"finger{n}-2.{side}", f"finger{n}-3.{side}")
+    for finger, n in FINGERS.items()
+    for side in ("L", "R")
+}
+
+
+def _finger_angles(finger: str, base: str, middle: str, end: str) -> tuple[tuple[str, str, str], str, str]:
+    first = tuple(f"{finger}_{base}.{part}_deg" for part in ("abduction", "flexion", "rotation"))
+    return (first[0], first[1], first[2]), f"{finger}_{middle}.flexion_deg", f"{finger}_{end}.flexion_deg"
+
+
+_FINGER_ANGLES = {"thumb": _finger_angles("thumb", "cmc", "mcp", "ip")} | {
+    finger: _finger_angles(finger, "mcp", "pip", "dip") for finger in FINGERS if finger != "thumb"
+}
+"""Degrees of freedom of each finger's three joints."""
 _DIAGONAL = np.arange(3)
 Angles = Mapping[str, float]
+
+
+class Bend(NamedTuple):
+    """The angles of one finger in radians; None leaves a joint as it is at rest."""
+
+    abduction: float | None
+    flexion: float | None
+    middle: float | None
+    end: float | None
+    rotation: float | None = None
 
 
 @dataclass(frozen=True)
@@ -129,41 +156,41 @@ class Rig:
         axes = _hand_axes(posture, "L")
         _pose_wrist(posture, angles, "L", axes)
         thumb_palmar = turned(transposed(axes.rows), _THUMB_PALMAR)
+        palmar = scaled(axes.dorsal, -1.0)
         for finger in FINGERS:
-            joints = ("cmc", "mcp", "ip") if finger == "thumb" else ("mcp", "pip", "dip")
-            palmar = thumb_palmar if finger == "thumb" else scaled(axes.dorsal, -1.0)
-            self._pose_finger(posture, rest, angles, (finger, "L", joints), (axes, palmar))
+            base, middle, end = _FINGER_ANGLES[finger]
+            curl = (angles.get(middle), angles.get(end))
+            bend = Bend(angles.get(base[0]), angles.get(base[1]), *curl, angles.get(base[2]))
+                angles.get(base[0]), angles.get(base[1]), angles.get(middle), angles.get(end), angles.get(base[2])
+            )
+            towards = thumb_palmar if finger == "thumb" else palmar
+            self._pose_finger(posture, rest, (finger, "L"), bend, (axes.rows, towards))
 
     def _pose_finger(
-        self,
-        posture: _Posture,
-        rest: RestBody,
-        angles: Angles,
-        which: tuple[str, str, tuple[str, str, str]],
-        hand: tuple[HandAxes, Vector],
+        self, posture: _Posture, rest: RestBody, which: tuple[str, str], bend: Bend, hand: tuple[Rotation, Vector]
     ) -> None:
-        (finger, side, joints), (axes, palmar) = which, hand
-        bones = [f"finger{FINGERS[finger]}-{i}.{side}" for i in (1, 2, 3)]
-        x, y, z = rest.vertices_mm[self._tips[finger, side]].tolist()
+        frame, palmar = hand
+        first, second, third = bones = _FINGER_BONES[which]
+        x, y, z = rest.vertices_mm[self._tips[which]].tolist()
         points = [*(posture.head(bone) for bone in bones), (x, y, z)]
         along = [unit(sub(b, a)) for a, b in pairwise(points)]
-        posture.turn(bones[0], ball(axes.rows, along[0], angles, f"{finger}_{joints[0]}"))
-        for i in (1, 2):
-            posture.turn(bones[i], hinge(palmar, along[i - 1], along[i], angles, f"{finger}_{joints[i]}"))
+        posture.turn(first, ball(frame, along[0], bend.abduction, bend.flexion, bend.rotation))
+        posture.turn(second, hinge(palmar, along[0], along[1], bend.middle))
+        posture.turn(third, hinge(palmar, along[1], along[2], bend.end))
 
     def _pose_arm(self, posture: _Posture, rest: RestBody, angles: Angles, side: str) -> None:
         sign = _sign(side)
         shoulder, elbow, wrist = (posture.head(f"{name}.{side}") for name in ("upperarm01", "lowerarm01", "wrist"))
         upper, fore = unit(sub(elbow, shoulder)), unit(sub(wrist, elbow))
+        abduction, flexion = angles.get("shoulder.abduction_deg"), angles.get("shoulder.flexion_deg")
         if "shoulder.clearance_deg" in angles:
-            touching = self._touching_abduction(rest, (shoulder, elbow, wrist))
-            angles = {**angles, "shoulder.abduction_deg": touching + angles["shoulder.clearance_deg"]}
-        turn = ball((scaled(_LEFT, sign), _DOWN, _BACK), upper, angles, "shoulder")
+            abduction = self._touching_abduction(rest, (shoulder, elbow, wrist)) + angles["shoulder.clearance_deg"]
+        turn = ball((scaled(_LEFT, sign), _DOWN, _BACK), upper, abduction, flexion)
         if "shoulder.rotation_deg" in angles:  # 0 brings the bent forearm to the front
             now = signed_angle(_FRONT, turned(turn, fore), turned(turn, upper))
             turn = times(turn, about(upper, -now - sign * angles["shoulder.rotation_deg"]))
         posture.turn(f"upperarm01.{side}", turn)
-        posture.turn(f"lowerarm01.{side}", hinge(fore, upper, fore, angles, "elbow"))
+        posture.turn(f"lowerarm01.{side}", hinge(fore, upper, fore, angles.get("elbow.flexion_deg")))
         axes = _hand_axes(posture, side)
         if "forearm.pronation_deg" in angles:
             lateral = scaled(unit(cross(fore, upper)), sign)
@@ -184,40 +211,40 @@ class Rig:
         return float(np.arctan((out / below[reach]).max()))
 
     def _curl(self, posture: _Posture, rest: RestBody, flexion: float, side: str, axes: HandAxes) -> None:
+        base, middle, end = (flexion * share for share in _FINGER_SHARES)
+        palmar = scaled(axes.dorsal, -1.0)
         for finger in ("index", "middle", "ring", "little"):
-            share = {f"{finger}_{joint}.flexion_deg": flexion * part for joint, part in _FINGER_SHARE.items()}
-            number = FINGERS[finger]
-            first = unit(sub(posture.head(f"finger{number}-2.{side}"), posture.head(f"finger{number}-1.{side}")))
-            share[f"{finger}_mcp.abduction_deg"] = _ABDUCTION_SHARE * _direction_angles(axes.rows, first)[0]
-            palmar = scaled(axes.dorsal, -1.0)
-            self._pose_finger(posture, rest, share, (finger, side, ("mcp", "pip", "dip")), (axes, palmar))
+            first, second, _ = _FINGER_BONES[finger, side]
+            along = unit(sub(posture.head(second), posture.head(first)))
+            abduction = _ABDUCTION_SHARE * _direction_angles(axes.rows, along)[0]
+            self._pose_finger(posture, rest, (finger, side), Bend(abduction, base, middle, end), (axes.rows, palmar))
 
 
-def ball(frame: Rotation, rest_direction: Vector, angles: Angles, joint: str) -> Rotation:
-    """Rotation that points a bone by its abduction and flexion, then twists it by its rotation (the thumb only).
+def ball(
+    frame: Rotation, rest_direction: Vector, abduction: float | None, flexion: float | None, twist: float | None = None
+) -> Rotation:
+    """Rotation that points a bone by its abduction and flexion, then twists it about itself; None stays as at rest.
 
     Args:
         frame: Unit vectors: the direction of abduction, the zero direction, the direction of extension.
         rest_direction: The bone at rest, unit.
-        angles: Radians by degree of freedom.
-        joint: The joint's name; what ``angles`` leaves out stays as at rest.
+        abduction: Radians.
+        flexion: Radians.
+        twist: Radians, towards the direction of flexion on the side of abduction.
     """
-    abduction, flexion = f"{joint}.abduction_deg", f"{joint}.flexion_deg"
-    if abduction not in angles and flexion not in angles:
+    if abduction is None and flexion is None:
         return IDENTITY
     now = _direction_angles(frame, rest_direction)
-    wanted = (angles.get(abduction, now[0]), angles.get(flexion, now[1]))
-    turn = times(_direction_frame(frame, *wanted), transposed(_direction_frame(frame, *now)))
-    twist = angles.get(f"{joint}.rotation_deg")
-    if twist is not None and joint == "thumb_cmc":
+    wanted = _direction_frame(frame, now[0] if abduction is None else abduction, now[1] if flexion is None else flexion)
+    turn = times(wanted, transposed(_direction_frame(frame, *now)))
+    if twist is not None:
         handed = 1.0 if dot(cross(frame[0], frame[1]), frame[2]) > 0 else -1.0
         turn = times(turn, about(rest_direction, handed * twist))
     return turn
 
 
-def hinge(bend: Vector, before: Vector, after: Vector, angles: Angles, joint: str) -> Rotation:
-    """Rotation that bends bone ``after`` towards a direction until it makes the joint's angle with bone ``before``."""
-    wanted = angles.get(f"{joint}.flexion_deg")
+def hinge(bend: Vector, before: Vector, after: Vector, wanted: float | None) -> Rotation:
+    """Rotation that bends bone ``after`` towards a direction until it makes an angle (radians) with bone ``before``."""
     if wanted is None:
         return IDENTITY
     axis = unit(cross(before, bend))
@@ -241,7 +268,8 @@ def _pose_wrist(posture: _Posture, angles: Angles, side: str, axes: HandAxes) ->
     forearm = unit(sub(posture.head(f"wrist.{side}"), posture.head(f"lowerarm01.{side}")))
     dorsal = unit(without(axes.dorsal, forearm))
     radial = scaled(cross(forearm, dorsal), _sign(side))
-    posture.turn(f"wrist.{side}", ball((radial, forearm, dorsal), axes.distal, angles, "wrist"))
+    abduction, flexion = angles.get("wrist.abduction_deg"), angles.get("wrist.flexion_deg")
+    posture.turn(f"wrist.{side}", ball((radial, forearm, dorsal), axes.distal, abduction, flexion))
 
 
 def _pose_leg(posture: _Posture, angles: Angles, side: str) -> None:
@@ -249,11 +277,12 @@ def _pose_leg(posture: _Posture, angles: Angles, side: str) -> None:
     names = ("upperleg01", "lowerleg01", "foot", "toe3-1")
     hip, knee, ankle, toe = (posture.head(f"{name}.{side}") for name in names)
     thigh, shin = unit(sub(knee, hip)), unit(sub(ankle, knee))
-    turn = ball((scaled(_LEFT, sign), _DOWN, _BACK), thigh, angles, "hip")
+    abduction, flexion = angles.get("hip.abduction_deg"), angles.get("hip.flexion_deg")
+    turn = ball((scaled(_LEFT, sign), _DOWN, _BACK), thigh, abduction, flexion)
     if "hip.rotation_deg" in angles:
         turn = times(turn, about(thigh, -sign * angles["hip.rotation_deg"]))
     posture.turn(f"upperleg01.{side}", turn)
-    posture.turn(f"lowerleg01.{side}", hinge(_BACK, thigh, shin, angles, "knee"))
+    posture.turn(f"lowerleg01.{side}", hinge(_BACK, thigh, shin, angles.get("knee.flexion_deg")))
     if "ankle.flexion_deg" in angles:
         axis = unit(cross(without(sub(toe, ankle), shin), shin))
         posture.turn(f"foot.{side}", about(axis, angles["ankle.flexion_deg"]))
