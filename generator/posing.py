@@ -160,9 +160,7 @@ class Rig:
         for finger in FINGERS:
             base, middle, end = _FINGER_ANGLES[finger]
             curl = (angles.get(middle), angles.get(end))
-            bend = Bend(angles.get(base[0]), angles.get(base[1]), *curl, angles.get(base[2]))
-                angles.get(base[0]), angles.get(base[1]), angles.get(middle), angles.get(end), angles.get(base[2])
-            )
+            bend = Bend(angles.get(base[0]), angles.get(base[1]), *curl, rotation=angles.get(base[2]))
             towards = thumb_palmar if finger == "thumb" else palmar
             self._pose_finger(posture, rest, (finger, "L"), bend, (axes.rows, towards))
 
