@@ -15,8 +15,9 @@ from synthgen.errors import DatasetError
 MAX_SIDE = 4096
 """Largest width and height that is read, pixels."""
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_LEVEL = 4
 _NO_FILTER, _UP_FILTER = 0, 2
+_LEVELS = {_NO_FILTER: 4, _UP_FILTER: 3}
+"""zlib's levels: above these, masks and depths take longer and hardly shrink."""
 
 
 def write_mask_png(mask: NDArray[np.bool_]) -> bytes:
@@ -58,7 +59,7 @@ def _png(rows: NDArray[np.uint8], size: tuple[int, int, int], row_filter: int) -
     filtered[:, 0] = row_filter
     filtered[:, 1:] = rows
     header = struct.pack(">IIBBBBB", *size, 0, 0, 0, 0)
-    pixels = zlib.compress(filtered.tobytes(), _LEVEL)
+    pixels = zlib.compress(filtered.tobytes(), _LEVELS[row_filter])
     return b"".join((_SIGNATURE, _chunk(b"IHDR", header), _chunk(b"IDAT", pixels), _chunk(b"IEND", b"")))
 
 
