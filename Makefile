@@ -43,7 +43,10 @@ docs: setup ## the parts of docs/ that are generated
 	$(BIN)/python -m benchmarks.landmark_figures
 
 bench: setup ## every measurement that the docs quote; half an hour
-	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.throughput --hands 6000 --bodies 1500
+	$(BIN)/python -m benchmarks.throughput --workers --hands 5000 --bodies 1500
+	$(BIN)/python -m benchmarks.memory --spec hand --count 20000
+	$(BIN)/python -m benchmarks.memory --spec body --count 6000
 	$(BIN)/python -m benchmarks.shape_coverage
 	$(BIN)/python -m benchmarks.pose_coverage
 	$(BIN)/python -m benchmarks.label_truth

@@ -25,8 +25,8 @@ from synthgen.sample import Labels, Sample
 from synthgen.shape_space import ShapeSpace
 from synthgen.spec import CameraSpace, Framing, Spec, resolve
 
-CHUNK = 24
-"""Samples that are posed before any of them is rendered: 8 MB of bodies."""
+CHUNK = 12
+"""Samples that are posed before any of them is rendered: 4 MB of bodies."""
 MAX_ATTEMPTS = 200
 POSES_PER_SHAPE = 20
 """After so many impossible poses the shape is drawn anew too: some thick fingers fit no pose."""
