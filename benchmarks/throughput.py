@@ -24,7 +24,7 @@ import numpy as np
 import psutil
 
 from synthgen.generator.blender_process import keep_to_core, leave
-from synthgen.generator.pipeline import open_pipeline
+from synthgen.generator.pipeline import Body, open_pipeline
 from synthgen.generator.shards import ShardPlan, plan_shards, write_shard
 from synthgen.specfile import load_spec
 
@@ -85,10 +85,10 @@ def stages(name: str, pipeline, plan: ShardPlan) -> None:
         rest = timed("shape", lambda shape=shape: rest_body(scene.model, shape))
         turns = timed("pose", lambda rest=rest, pose=pose: scene.rig.rotations(rest, pose))
         vertices, heads, world = timed("skin", lambda rest=rest, turns=turns: skin(scene.model, rest, turns))
-        timed("collide", lambda v=vertices, r=rest, w=world: scene._collider.deepest(v, scene._frame(r, w)))
+        bare = Body(rest, np.concatenate([vertices, heads]), world)
+        timed("collide", lambda v=vertices, b=bare: scene._collider.deepest(v, scene._axes(b)))
         recipe = scene.recipe(index)
-        points = np.concatenate([vertices, heads])
-        body = timed("place and label", lambda r=recipe, s=rest, p=points, w=world: scene._place(r, s, p, w))
+        body = timed("place and label", lambda r=recipe, b=bare: scene._place(r, b))
         sample = timed("render", lambda body=body: pipeline.render(body))
         timed("encode", lambda sample=sample: encode_sample(sample, scene.spec.depth_steps_per_mm))
     print(f"{name} ms a sample: " + ", ".join(f"{stage} {1000 * total / n:.2f}" for stage, total in spent.items()))

@@ -1,6 +1,6 @@
 """From an index to a sample: draw, shape, pose, place, label, render."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
@@ -43,6 +43,17 @@ class Engine(Protocol):
 
 
 @dataclass(frozen=True)
+class Body:
+    """A shaped and posed body, body frame."""
+
+    rest: RestBody
+    points_mm: Floats
+    """(V + B, 3) vertices, then bone heads."""
+    turns: Floats
+    """(B, 3, 3) accumulated rotation of each bone."""
+
+
+@dataclass(frozen=True)
 class PosedBody:
     """Vertices, triangles and landmarks of one recipe before the camera."""
 
@@ -68,13 +79,13 @@ class Scene:
         """
         self.spec = resolve(spec)
         camera, framing, landmarks = self.spec.camera, self.spec.framing, self.spec.landmarks
-        if not (
-            isinstance(camera, CameraSpace) and isinstance(framing, Framing) and isinstance(landmarks, LandmarkSet)
-        ):
-            msg = "spec: resolve() left a name"
-            raise TypeError(msg)
         shape = self.spec.shape
-        if not isinstance(shape, ShapeSpace):
+        if (
+            not isinstance(camera, CameraSpace)
+            or not isinstance(framing, Framing)
+            or not isinstance(landmarks, LandmarkSet)
+            or not isinstance(shape, ShapeSpace)
+        ):
             msg = "spec: resolve() left a name"
             raise TypeError(msg)
         model = add_targets(ensure_model(self.spec.model), shape)
@@ -113,39 +124,40 @@ class Scene:
 
     def posed(self, index: int) -> PosedBody:
         """Draw, shape, pose, place and label one sample."""
-        recipe, rest, vertices, heads, world = self._possible(index)
-        return self._place(recipe, rest, np.concatenate([vertices, heads]), world)
+        return self._place(*self._possible(index))
 
     def posed_from(self, recipe: Recipe) -> PosedBody:
         """Shape, pose, place and label a recipe that was drawn before, such as one read from a dataset."""
-        rest = rest_body(self.model, recipe.shape)
-        vertices, heads, world = skin(self.model, rest, self.rig.rotations(rest, recipe.pose))
-        return self._place(recipe, rest, np.concatenate([vertices, heads]), world)
+        return self._place(recipe, self._pose(rest_body(self.model, recipe.shape), recipe.pose))
 
-    def _possible(self, index: int) -> tuple[Recipe, RestBody, Floats, Floats, Floats]:
+    def _pose(self, rest: RestBody, pose: Mapping[str, float]) -> Body:
+        vertices, heads, turns = skin(self.model, rest, self.rig.rotations(rest, pose))
+        return Body(rest, np.concatenate([vertices, heads]), turns)
+
+    def _possible(self, index: int) -> tuple[Recipe, Body]:
         for attempt in range(MAX_ATTEMPTS):
             if attempt % POSES_PER_SHAPE == 0:
                 shape = self.recipes.shape(index, attempt // POSES_PER_SHAPE)
                 rest = rest_body(self.model, shape)
             pose = self.recipes.pose(index, attempt)
-            vertices, heads, world = skin(self.model, rest, self.rig.rotations(rest, pose))
-            depth, where = self._collider.deepest(vertices, self._frame(rest, world))
+            body = self._pose(rest, pose)
+            depth, where = self._collider.deepest(body.points_mm[: self.model.n_vertices], self._axes(body))
             if depth <= 0:
                 pose["redraws"] = float(attempt)
-                return Recipe(index, shape, pose, self.recipes.camera(index)), rest, vertices, heads, world
+                return Recipe(index, shape, pose, self.recipes.camera(index)), body
         msg = (f"pose: sample {index} has no possible pose in {MAX_ATTEMPTS} draws ({where} pass through each other by "
                f"{depth:.1f} mm); narrow the pose space")  # fmt: skip
         raise SpecError(msg)
 
-    def _frame(self, rest: RestBody, world: Floats) -> Floats | None:
+    def _axes(self, body: Body) -> Floats | None:
         """Rows of the posed hand's axes, along which its fingers lie; a body stands along its own."""
         if self.spec.model == "body":
             return None
-        return np.array(self.rig.hand_axes(rest).rows) @ world[self.model.bone("wrist.L")].T
+        return np.array(self.rig.hand_axes(body.rest).rows) @ body.turns[self.model.bone("wrist.L")].T
 
-    def _place(self, recipe: Recipe, rest: RestBody, points: Floats, world: Floats) -> PosedBody:
-        n, draw = self.model.n_vertices, recipe.camera
-        axes, crease = self._frame(rest, world), None
+    def _place(self, recipe: Recipe, body: Body) -> PosedBody:
+        n, draw, points = self.model.n_vertices, recipe.camera, body.points_mm
+        axes, crease = self._axes(body), None
         view = turned(front_view() if axes is None else dorsal_view(axes), draw)
         origin = points[n]
         if axes is not None:
