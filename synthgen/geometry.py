@@ -1,4 +1,4 @@
-"""Cameras and rigid motions on plain arrays.
+"""Cameras on plain arrays.
 
 Camera frame: x right, y down, z away from the camera, mm; the origin lies on the optical axis in the camera plane.
 Pixels are continuous: (0, 0) is the outer corner of the top-left pixel, its centre is (0.5, 0.5).
@@ -44,16 +44,6 @@ def unproject(camera: Camera, points_px: Floats, depth_mm: Floats) -> Floats:
     if camera.projection == "perspective":
         xy = xy * (depth / camera.distance_mm)
     return np.concatenate([xy, np.broadcast_to(depth, (*xy.shape[:-1], 1))], axis=-1)
-
-
-def axis_angle(axis: Floats, angle: Floats | float) -> Floats:
-    """Rotation matrices (…, 3, 3) about unit axes (…, 3) by angles (…) in radians (Rodrigues' formula)."""
-    axis = np.asarray(axis, dtype=np.float64)
-    angle = np.asarray(angle, dtype=np.float64)[..., None, None]
-    x, y, z = axis[..., 0], axis[..., 1], axis[..., 2]
-    zero = np.zeros_like(x)
-    K = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], axis=-1).reshape(*x.shape, 3, 3)
-    return np.eye(3) + np.sin(angle) * K + (1 - np.cos(angle)) * (K @ K)
 
 
 def normalize(vectors: Floats) -> Floats:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from synthgen.blender_assets.model import BodyModel
 from synthgen.generator.body import PHENOTYPES, phenotype_coefficients, rest_body, skin, with_ages
 from synthgen.generator.posing import FINGERS, TIPS, Rig
-from synthgen.geometry import axis_angle
+from synthgen.generator.vectors import about
 from synthgen.pose_spaces.draw import joint_limits
 
 unit = st.floats(0, 1)
@@ -191,11 +191,11 @@ def test_no_rotation_leaves_the_rest_body_and_a_root_turn_turns_it(hand, turn, a
     rest = rest_body(hand, AVERAGE)
     still = np.tile(np.eye(3), (len(hand.bones), 1, 1))
     vertices, heads, _ = skin(hand, rest, still)
-    rotation = axis_angle(np.eye(3)[axis], turn)
+    rotation = np.array(about(tuple(np.eye(3)[axis].tolist()), turn))
     turned = still.copy()
     turned[0] = rotation
-    about = rest.heads_mm[0]
+    root = rest.heads_mm[0]
 
     assert np.abs(vertices - rest.vertices_mm).max() < 1e-9
     assert np.abs(heads - rest.heads_mm).max() < 1e-9
-    assert np.abs(skin(hand, rest, turned)[0] - ((rest.vertices_mm - about) @ rotation.T + about)).max() < 1e-9
+    assert np.abs(skin(hand, rest, turned)[0] - ((rest.vertices_mm - root) @ rotation.T + root)).max() < 1e-9

@@ -18,7 +18,7 @@ from synthgen.errors import SpecError
 from synthgen.generator import anthropometry
 from synthgen.generator.body import RestBody, rest_body
 from synthgen.generator.recipe import check_targets
-from synthgen.geometry import axis_angle
+from synthgen.generator.vectors import about
 from synthgen.seeding import Stream
 from synthgen.shape_space import ShapeGroup, ShapeSpace, Who
 from synthgen.shape_spaces.draw import DECIMALS, ShapeDrawer
@@ -217,7 +217,7 @@ def moved(rest: RestBody, turn: np.ndarray, factor: float, shift: np.ndarray) ->
 
 def test_lengths_scale_with_the_body_and_its_mass_with_the_cube(body):
     rest = rest_body(body, ADULT)
-    larger = moved(rest, axis_angle(np.array([0.0, 0, 1]), np.array(0.7)), 1.1, np.array([10.0, -20, 30]))
+    larger = moved(rest, np.array(about((0.0, 0.0, 1.0), 0.7)), 1.1, np.array([10.0, -20, 30]))
     before, after = (anthropometry.body_measures(body, one) for one in (rest, larger))
 
     for name, value in before.items():
