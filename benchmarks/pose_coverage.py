@@ -104,7 +104,7 @@ def bodies(name: str, count: int) -> None:
             hip = [model.bone(f"{bone}.{side}") for bone in ("pelvis", "upperleg01")]
             surface = vertices[np.isin(owner, hip)]
             distances.append(np.linalg.norm(surface - at["finger3-1"], axis=1).min())
-            normal = world[model.bone(f"wrist.{side}")] @ rig.hand_axes(rest, side).dorsal
+            normal = world[model.bone(f"wrist.{side}")] @ rig.hand_axes(rest, side)[2]
             facing.append(np.degrees(np.arccos(np.clip(normal @ [sign, 0, 0], -1, 1))))
             thigh = at["lowerleg01"] - at["upperleg01"]
             legs.append(np.degrees(np.arctan2(sign * thigh[0], -thigh[2])))

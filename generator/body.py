@@ -34,10 +34,8 @@ def target_rows(model: BodyModel, name: str) -> tuple[int, ...]:
     Raises:
         SpecError: No target of the model has that name.
     """
-    places = model.target_places
-    names = (name,) if name in places else (f"l-{name}", f"r-{name}")
-    rows = tuple(places[one] for one in names if one in places)
-    if not rows:
+    rows = model.target_rows.get(name)
+    if rows is None:
         msg = f"target {name!r} moves nothing on the {model.name} model"
         raise SpecError(msg)
     return rows
@@ -81,9 +79,10 @@ def phenotype_coefficients(model: BodyModel, shape: Mapping[str, float]) -> Floa
 def target_coefficients(model: BodyModel, shape: Mapping[str, float]) -> Floats:
     """Coefficients (2 L,) of the targets' positive and negative ends."""
     coefficients = [0.0] * (2 * len(model.target_names))
+    rows = model.target_rows
     for name, value in shape.items():
-        if name not in NOT_TARGETS and value:
-            for row in target_rows(model, name):
+        if value and name not in NOT_TARGETS:
+            for row in rows.get(name) or target_rows(model, name):
                 coefficients[2 * row + (value < 0)] += abs(value)
     return np.array(coefficients)
 

@@ -25,8 +25,8 @@ from synthgen.sample import Labels, Sample
 from synthgen.shape_space import ShapeSpace
 from synthgen.spec import CameraSpace, Framing, Spec, resolve
 
-CHUNK = 12
-"""Samples that are posed before any of them is rendered: 4 MB of bodies."""
+CHUNK = 32
+"""Samples that are posed before any of them is rendered: 5 MB of bodies."""
 MAX_ATTEMPTS = 200
 POSES_PER_SHAPE = 20
 """After so many impossible poses the shape is drawn anew too: some thick fingers fit no pose."""
@@ -66,6 +66,17 @@ class PosedBody:
     """(3, 3) from the body frame to the camera frame, before any mirroring."""
     translation_mm: Floats
     """(3,) added after the rotation (and after mirroring a right hand)."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """What is left to render of a posed body: all that waits for the engine."""
+
+    recipe: Recipe
+    vertices_mm: NDArray[np.float32]
+    """(V, 3) camera frame, on the grid."""
+    camera: Camera
+    labels: Labels
 
 
 class Scene:
@@ -153,7 +164,7 @@ class Scene:
         """Rows of the posed hand's axes, along which its fingers lie; a body stands along its own."""
         if self.spec.model == "body":
             return None
-        return np.array(self.rig.hand_axes(body.rest).rows) @ body.turns[self.model.bone("wrist.L")].T
+        return self.rig.hand_axes(body.rest) @ body.turns[self.model.bone("wrist.L")].T
 
     def _place(self, recipe: Recipe, body: Body) -> PosedBody:
         n, draw, points = self.model.n_vertices, recipe.camera, body.points_mm
@@ -192,8 +203,8 @@ class Pipeline:
         """
         waiting = iter(indices)
         while chunk := list(islice(waiting, CHUNK)):
-            bodies = [self.scene.posed(int(index)) for index in chunk]
-            yield from [self.render(body) for body in bodies]
+            shots = [self._shot(self.scene.posed(int(index))) for index in chunk]
+            yield from [self._render(shot) for shot in shots]
 
     def sample_from(self, recipe: Recipe) -> Sample:
         """Make a sample again from its recipe."""
@@ -201,17 +212,22 @@ class Pipeline:
 
     def render(self, body: PosedBody) -> Sample:
         """Render a posed body."""
+        return self._render(self._shot(body))
+
+    def _shot(self, body: PosedBody) -> Shot:
         vertices = body.points_mm[: self.scene.model.n_vertices].astype(np.float32)
-        depth = self.engine.render(vertices, body.camera)
-        x, y = body.camera.mm_per_px
+        return Shot(body.recipe, vertices, body.camera, body.labels)
+
+    def _render(self, shot: Shot) -> Sample:
+        recipe, camera = shot.recipe, shot.camera
+        depth = self.engine.render(shot.vertices_mm, camera)
+        x, y = camera.mm_per_px
         derived: dict[str, Any] = {
-            "projection": body.camera.projection, "width": body.camera.width, "height": body.camera.height,
+            "projection": camera.projection, "width": camera.width, "height": camera.height,
             "mm_per_px_x": x, "mm_per_px_y": y, "side": self.scene.spec.side,
         }  # fmt: skip
-        recipe = body.recipe
-        return Sample(
-            recipe.index, depth, body.labels, float(np.sqrt(x * y)), recipe.shape, recipe.pose, recipe.camera | derived
-        )
+        scale = float(np.sqrt(x * y))
+        return Sample(recipe.index, depth, shot.labels, scale, recipe.shape, recipe.pose, recipe.camera | derived)
 
     def close(self) -> None:
         """Close the engine."""

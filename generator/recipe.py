@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from synthgen.blender_assets.model import BodyModel
-from synthgen.draws import DrawTable
+from synthgen.draws import DrawTable, rounded
 from synthgen.errors import SpecError
 from synthgen.generator.body import target_rows
 from synthgen.pose_spaces.draw import PoseDrawer
@@ -59,7 +59,7 @@ class Recipes:
     def camera(self, index: int) -> dict[str, float]:
         """Draw the camera and the framing of one sample."""
         values = self._camera.draw(Stream(self._seed, index, "camera"))
-        return {name: round(float(v), _DECIMALS) for name, v in zip(self._camera.names, values, strict=True)}
+        return rounded(dict(zip(self._camera.names, values.tolist(), strict=True)), _DECIMALS)
 
 
 def check_targets(space: ShapeSpace, model: BodyModel) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from importlib import resources
 import numpy as np
 import yaml
 
-from synthgen.draws import DrawTable
+from synthgen.draws import DrawTable, rounded
 from synthgen.errors import SpecError
 from synthgen.pose_space import Angle, ExamplePoseSpace, JointPoseSpace
 from synthgen.seeding import Stream
@@ -38,7 +38,7 @@ class PoseDrawer:
 
     def draw(self, stream: Stream) -> dict[str, float]:
         """Draw one pose: degrees by degree of freedom."""
-        return {name: round(float(value), DECIMALS) for name, value in self._draw(stream).items()}
+        return rounded(self._draw(stream), DECIMALS)
 
 
 class _Joints:
@@ -65,7 +65,7 @@ class _Joints:
         )
         factors = list(space.factors)
         self._loadings = np.array([[one.factors.get(f, 0.0) for f in factors] for one in angles.values()])
-        self._limits = np.array(limits).reshape(-1, 2)
+        self._limits = np.array(limits).reshape(-1, 2).T
         self._n_factors = len(factors)
 
     def draw(self, stream: Stream) -> dict[str, float]:
@@ -73,7 +73,8 @@ class _Joints:
         drawn = values[self._n_factors :]
         if self._n_factors:
             drawn = drawn + self._loadings @ values[: self._n_factors]
-        return dict(zip(self._names, np.clip(drawn, self._limits[:, 0], self._limits[:, 1]), strict=True))
+        low, high = self._limits
+        return dict(zip(self._names, np.minimum(np.maximum(drawn, low), high).tolist(), strict=True))
 
 
 class _Examples:

@@ -11,6 +11,8 @@ from synthgen.distributions import Constant, Normal, Uniform
 from synthgen.geometry import Floats
 from synthgen.seeding import Stream, substream
 
+_TINY, _BELOW_ONE = 1e-300, 1 - 2.0**-53
+
 
 class DrawTable:
     """Named distributions, prepared for drawing many times."""
@@ -36,7 +38,7 @@ class DrawTable:
         if len(self._uniforms.at):
             low, high = self._low_high
             u = self._uniforms.draw(stream)
-            values[self._uniforms.at] = np.clip(low * (1 - u) + high * u, low, high)
+            values[self._uniforms.at] = np.minimum(np.maximum(low * (1 - u) + high * u, low), high)
         if len(self._normals.at):
             values[self._normals.at] = self._normal.quantile(self._normals.draw(stream))
         for i, code, distribution in self._others:
@@ -49,11 +51,11 @@ class _Places:
 
     def __init__(self, entries: list[tuple[int, int, Any]]) -> None:
         self.at: NDArray[np.intp] = np.array([i for i, _, _ in entries], dtype=np.intp)
-        self._codes = [code for _, code, _ in entries]
+        self._codes = np.array([code for _, code, _ in entries], dtype=np.uint64)
 
     def draw(self, stream: Stream) -> Floats:
         """Draw a uniform for each, (N,)."""
-        return np.array([stream.at_code(code).random() for code in self._codes])
+        return stream.uniforms(self._codes)
 
 
 class TruncatedNormals:
@@ -62,15 +64,22 @@ class TruncatedNormals:
     def __init__(self, mean: Floats, sd: Floats, low: Floats, high: Floats) -> None:
         self._mean, self._low, self._high = mean, low, high
         a, b = (low - mean) / sd, (high - mean) / sd
-        self._flip = a > 0  # the distribution function is only precise in its lower tail
-        self._log_a = log_ndtr(np.where(self._flip, -b, a))
-        self._log_b = log_ndtr(np.where(self._flip, -a, b))
-        self._sd = np.where(self._flip, -sd, sd)
+        flip = a > 0  # the distribution function is only precise in its lower tail
+        self._low_end, self._direction = np.where(flip, 1.0, 0.0), np.where(flip, -1.0, 1.0)
+        self._log_a = log_ndtr(np.where(flip, -b, a))
+        self._log_b = log_ndtr(np.where(flip, -a, b))
+        self._sd = np.where(flip, -sd, sd)
 
     def quantile(self, u: Floats) -> Floats:
         """Return the values (N,) below which the fractions u (N,) of the distributions lie."""
-        u = np.where(self._flip, 1 - u, u)
-        with np.errstate(divide="ignore"):  # the logarithm of 0 is the lower bound
-            logs = np.logaddexp(self._log_a + np.log1p(-u), self._log_b + np.log(u))
+        u = self._low_end + self._direction * u
+        u = np.minimum(np.maximum(u, _TINY), _BELOW_ONE)  # the logarithm of 0 would warn
+        logs = np.logaddexp(self._log_a + np.log1p(-u), self._log_b + np.log(u))
         values = self._mean + self._sd * ndtri_exp(np.minimum(logs, 0.0))
         return cast("Floats", np.minimum(np.maximum(values, self._low), self._high))
+
+
+def rounded(values: Mapping[str, float], decimals: int) -> dict[str, float]:
+    """Round named numbers to the nearest multiples of a power of ten, as they will be stored."""
+    scale = 10.0**decimals
+    return dict(zip(values, (np.rint(np.array(list(values.values())) * scale) / scale).tolist(), strict=True))

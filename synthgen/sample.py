@@ -1,9 +1,7 @@
 """The sample: the contract between the generator and training."""
 
-import contextlib
 import json
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,7 +35,8 @@ MAX_JSON_BYTES = 2**20
 MAX_LANDMARKS = 4096
 _DECIMALS = 6
 _PLAIN = frozenset((float, int, bool, str))
-_EXPONENT = re.compile(r"\de[-+]?\d")
+_LEAST, _MOST = 1e-4, 1e15
+"""Between these the library writes a float without an exponent."""
 
 
 @dataclass(frozen=True)
@@ -171,13 +170,12 @@ class _Flat(dict[str, Any]):
 def _document(values: tuple[Any, ...]) -> str:
     """Return the json of a sample's fields; by the library where it writes the same, which is nearly always."""
     recipes = [{k: v + 0.0 if type(v) is float else v for k, v in value.items()} for value in values[-3:]]
-    landmarks = values[3]
-    if landmarks and all(type(value) in _PLAIN for recipe in recipes for value in recipe.values()):
-        fields = dict(zip(FIELDS, (*values[:-3], *recipes), strict=True))
-        with contextlib.suppress(ValueError):  # of a number that is not finite: said better below
-            text = json.dumps(fields, allow_nan=False)
-            if not _EXPONENT.search(text):
-                return text
+    numbers = [v for recipe in recipes for v in recipe.values() if type(v) is float]
+    points = [v for field in values[1:3] for point in field for v in point]
+    numbers += values[5:8]
+    plain = all(type(value) in _PLAIN for recipe in recipes for value in recipe.values())
+    if values[3] and plain and all(_LEAST <= abs(v) < _MOST or v == 0 for v in (*numbers, *points)):
+        return json.dumps(dict(zip(FIELDS, (*values[:-3], *recipes), strict=True)), allow_nan=False)
     pairs = zip(FIELDS, values, strict=True)
     return f"{{{', '.join(f'{json.dumps(field)}: {_text(value, field)}' for field, value in pairs)}}}"
 

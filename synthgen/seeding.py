@@ -4,9 +4,12 @@ Every stream is keyed by (seed, index, name), so a new stream or another order o
 (Salmon et al. 2011, *Parallel random numbers: as easy as 1, 2, 3*; numpy's Philox).
 """
 
+from functools import cached_property
+from typing import Any
 from zlib import crc32
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def stream(seed: int, index: int, name: str) -> np.random.Generator:
@@ -17,7 +20,11 @@ def stream(seed: int, index: int, name: str) -> np.random.Generator:
         index: The sample's index, at least 0.
         name: The stream's name, such as ``shape`` or ``pose/1``.
     """
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(index, crc32(name.encode())))))
+    return np.random.Generator(np.random.Philox(_sequence(seed, index, name)))
+
+
+def _sequence(seed: int, index: int, name: str) -> np.random.SeedSequence:
+    return np.random.SeedSequence(seed, spawn_key=(index, crc32(name.encode())))
 
 
 class Stream:
@@ -27,10 +34,8 @@ class Stream:
     """
 
     def __init__(self, seed: int, index: int, name: str) -> None:
-        self._generator = stream(seed, index, name)
-        self._bits = self._generator.bit_generator
-        self._start = self._bits.state
-        self._counter = self._start["state"]["counter"]
+        self._sequence = _sequence(seed, index, name)
+        self._key = self._sequence.generate_state(2, np.uint64).astype(np.uint64)
 
     def at(self, name: str) -> np.random.Generator:
         """Return the generator, moved to the start of a parameter's substream; use it before the next call."""
@@ -38,9 +43,21 @@ class Stream:
 
     def at_code(self, code: int) -> np.random.Generator:
         """Return the generator at the substream with a code, for names that are drawn again and again."""
-        self._counter[3] = code
-        self._bits.state = self._start
-        return self._generator
+        generator, start = self._generator
+        start["state"]["counter"][3] = code
+        generator.bit_generator.state = start
+        return generator
+
+    @cached_property
+    def _generator(self) -> tuple[np.random.Generator, Any]:
+        bits = np.random.Philox(self._sequence)
+        return np.random.Generator(bits), bits.state
+
+    def uniforms(self, codes: NDArray[np.uint64]) -> NDArray[np.float64]:
+        """Return the first uniform of each substream, (N,): what ``at_code(code).random()`` gives, much faster."""
+        from synthgen.philox import first_uniforms  # noqa: PLC0415 (numba is slow to load, and specs do without it)
+
+        return first_uniforms(self._key, codes)
 
 
 def substream(name: str) -> int:

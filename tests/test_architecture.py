@@ -28,9 +28,9 @@ THEIRS = {
     "pose_spaces": {"numpy", "scipy", "yaml"},
     "shape_spaces": {"numpy", "scipy", "yaml"},
     "blender_assets": {"numpy", "scipy", "platformdirs", "filelock"},
-    "generator": {"numpy", "scipy", "numba", "PIL", "pyarrow", "psutil", "filelock", "rich", "matplotlib"},
-    "training": {"numpy", "scipy", "PIL", "pyarrow", "torch", "safetensors", "tensorboard", "SimpleITK", "h5py",
-                 "sklearn", "matplotlib", "webdataset"},
+    "generator": {"numpy", "scipy", "PIL", "pyarrow", "psutil", "filelock", "rich", "matplotlib"},
+    "training": {"numpy", "scipy", "PIL", "pyarrow", "pydantic", "pydantic_core", "psutil", "torch", "safetensors",
+                 "tensorboard", "SimpleITK", "h5py", "sklearn", "matplotlib", "webdataset"},
 }  # fmt: skip
 BLENDER = ("generator/blender.py", "generator/blend_file.py")
 ONLY_IN = {
@@ -41,6 +41,7 @@ ONLY_IN = {
     "mathutils": BLENDER,
     "dask": ("generator/run.py",),
     "distributed": ("generator/run.py",),
+    "numba": ("synthgen/philox.py", "generator/"),
     "huggingface_hub": ("synthgen/remote.py",),
     "typer": ("synthgen/cli.py",),
     "rich": ("synthgen/cli.py", "generator/terminal.py"),

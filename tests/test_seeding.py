@@ -41,6 +41,15 @@ def test_a_substream_does_not_depend_on_the_others(seed, index, parameters):
     assert len(set(forward.values())) == len(parameters)
 
 
+@given(seeds, indices, st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=20))
+def test_compiled_uniforms_are_those_of_numpys_philox(seed, index, codes):
+    one = Stream(seed, index, "shape")
+
+    expected = [one.at_code(code).random() for code in codes]
+
+    assert one.uniforms(np.array(codes, dtype=np.uint64)).tolist() == expected
+
+
 def test_substreams_are_uniform_and_independent():
     draws = np.array([[Stream(0, i, "s").at(name).random() for name in ("a", "b")] for i in range(4000)])
 
