@@ -1,81 +1,23 @@
-"""Pictures to look at: contact sheets, one sample with its recipe, and landmark sets on a shaded relief."""
+"""Pictures to look at: one sample with its recipe, and landmark sets on a shaded relief."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from synthgen.generator import drawing
-from synthgen.generator.drawing import Colour, Font, Pixels
+from synthgen import drawing
+from synthgen.contact_sheet import EDGE, panels, sample_tile
+from synthgen.drawing import Colour, Font, Pixels
 from synthgen.geometry import Floats
 from synthgen.sample import Sample
-
-EDGE = 16
-"""Space round a picture and between its parts, pixels."""
-
-
-@dataclass(frozen=True)
-class Tile:
-    """One sample of a contact sheet."""
-
-    mask: NDArray[np.bool_]
-    """(H, W), clean or with artefacts."""
-    depth_mm: NDArray[np.float32]
-    """(H, W), +inf where nothing is hit."""
-    landmarks_px: Floats
-    """(K, 2) continuous pixels."""
-    names: tuple[str, ...]
-    """The K landmarks' names."""
-    caption: str = ""
-    visible: NDArray[np.bool_] | None = None
-    """(K,); the others are drawn hollow. None: all are visible."""
-
-
-def sample_tile(sample: Sample, names: Sequence[str], caption: str | None = None) -> Tile:
-    """Return a sample's tile, with its index as caption unless another is given."""
-    labels = sample.labels
-    mask = np.isfinite(sample.depth_mm)
-    text = str(sample.index) if caption is None else caption
-    return Tile(mask, sample.depth_mm, labels.landmarks_px, tuple(names), text, labels.visible)
-
-
-def contact_sheet(tiles: Sequence[Tile], columns: int = 6, scale: int | None = None, title: str = "") -> Image.Image:
-    """Draw tiles side by side: mask beside colour-mapped depth, landmarks as dots, their names above.
-
-    Args:
-        tiles: What to draw, at least one, in reading order.
-        columns: Tiles in a row.
-        scale: Sheet pixels per image pixel; None takes the smallest that makes the images at least 190 high.
-        title: Line above the sheet.
-    """
-    if not tiles:
-        raise ValueError("a contact sheet needs at least one tile")
-    largest = max(tile.mask.shape[0] for tile in tiles)
-    scale = scale or -(-190 // largest)
-    panels = [_panels(tile, scale) for tile in tiles]
-    cell_h, cell_w = max(p.shape[0] for p in panels) + 20, max(p.shape[1] for p in panels)
-    columns = min(columns, len(tiles))
-    width = 2 * EDGE + columns * cell_w + (columns - 1) * EDGE
-    names = max((tile.names for tile in tiles), key=len)
-    head = _heading(title, names, max(width, 480))
-    rows = -(-len(tiles) // columns)
-    page = Image.new("RGB", (head.width, head.height + rows * (cell_h + EDGE)), drawing.PAGE)
-    page.paste(head, (0, 0))
-    pen, small = ImageDraw.Draw(page), drawing.font(13)
-    for k, (tile, panel) in enumerate(zip(tiles, panels, strict=True)):
-        x, y = EDGE + k % columns * (cell_w + EDGE), head.height + k // columns * (cell_h + EDGE)
-        pen.text((x, y), tile.caption, drawing.MUTED, font=small)
-        page.paste(Image.fromarray(panel), (x, y + 20))
-    return page
 
 
 def inspect_figure(sample: Sample, names: Sequence[str]) -> Image.Image:
     """Draw one sample large, with the table of its landmarks below and the numbers of its recipe beside it."""
     scale = max(1, round(480 / max(sample.depth_mm.shape)))
-    panel = _panels(sample_tile(sample, names), scale)
+    panel = panels(sample_tile(sample, names), scale)
     text, colours = drawing.font(13), drawing.landmark_colours(len(names))
     recipe = list(_recipe_lines(sample))
     row = 19
@@ -160,43 +102,6 @@ def place_labels(points: Floats, x: float, spacing: float, span: tuple[float, fl
     # Of all ways to connect two sets of points by straight lines, the shortest has no crossing.
     distance = np.hypot(points[:, :1] - x, points[:, 1:] - heights)
     return np.column_stack([np.full(n, x), heights[linear_sum_assignment(distance)[1]]])
-
-
-def _panels(tile: Tile, scale: int) -> Pixels:
-    """Draw a tile's mask beside its depth, with the landmarks on both."""
-    colours = drawing.landmark_colours(len(tile.names))
-    visible = np.ones(len(tile.names), dtype=bool) if tile.visible is None else tile.visible
-    parts = []
-    for pixels in (drawing.colour_mask(tile.mask), drawing.colour_depth(tile.depth_mm)):
-        large = drawing.enlarge(pixels, scale)
-        radius = min(max(large.shape[0] / 55, 3.0), 5.0)
-        for k, point in enumerate(tile.landmarks_px * scale):
-            drawing.draw_dot(large, (point[0], point[1]), radius, colours[k], hollow=not visible[k])
-        parts.append(large)
-    gap = np.full((parts[0].shape[0], 3, 3), drawing.PAGE, dtype=np.uint8)
-    return np.concatenate([parts[0], gap, parts[1]], axis=1)
-
-
-def _heading(title: str, names: Sequence[str], width: int) -> Image.Image:
-    """Draw the title and the legend: a coloured dot before each name, in as many lines as it takes."""
-    text, row = drawing.font(14), 24
-    top = EDGE + (30 if title else 0)
-    places, x, y = [], EDGE, top
-    for name in names:
-        advance = 20 + round(text.getlength(name)) + 18
-        if x > EDGE and x + advance > width - EDGE:
-            x, y = EDGE, y + row
-        places.append((x, y))
-        x += advance
-    pixels = np.full((y + row + 8, width, 3), drawing.PAGE, dtype=np.uint8)
-    for place, colour in zip(places, drawing.landmark_colours(len(names)), strict=True):
-        drawing.draw_dot(pixels, (place[0] + 7, place[1] + 9), 5, colour)
-    image = Image.fromarray(pixels)
-    pen = ImageDraw.Draw(image)
-    pen.text((EDGE, EDGE - 2), title, drawing.TEXT, font=drawing.font(18))
-    for place, name in zip(places, names, strict=True):
-        pen.text((place[0] + 20, place[1]), name, drawing.TEXT, font=text)
-    return image
 
 
 def _with_leaders(canvas: Pixels, points: Floats, anchors: Floats, colours: Sequence[Colour]) -> Image.Image:

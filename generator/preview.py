@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from synthgen.artefacts import Artefacts, apply_artefacts
-from synthgen.generator.pictures import Tile, contact_sheet, sample_tile
+from synthgen.contact_sheet import Tile, contact_sheet, sample_tile
 from synthgen.generator.worker import Opener, open_default
 from synthgen.landmark_set import LandmarkSet
 from synthgen.sample import Sample

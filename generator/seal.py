@@ -109,7 +109,7 @@ def read_checksums(root: Path) -> list[tuple[str, str]]:
 
 def draw_sheet(samples: Sequence[Sample], info: DatasetInfo) -> bytes:
     """Draw a contact sheet as PNG."""
-    from synthgen.generator.pictures import contact_sheet, sample_tile  # noqa: PLC0415
+    from synthgen.contact_sheet import contact_sheet, sample_tile  # noqa: PLC0415
 
     sheet = contact_sheet([sample_tile(s, info.landmarks) for s in samples], title=info.title)
     file = io.BytesIO()

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from synthgen.generator import drawing
-from synthgen.generator.pictures import Tile, contact_sheet, inspect_figure, landmark_figure, place_labels, sample_tile
+from synthgen import drawing
+from synthgen.contact_sheet import Tile, contact_sheet, sample_tile
+from synthgen.generator.pictures import inspect_figure, landmark_figure, place_labels
 from synthgen.sample import Labels, Sample
 
 NAMES = ("thumb", "index", "middle")
