@@ -5,7 +5,7 @@ from importlib.resources import files
 from string import Template
 from typing import Any
 
-from synthgen.generator.manifest import DatasetInfo
+from synthgen.generator.manifest import RENDERERS, DatasetInfo
 from synthgen.generator.shards import SPLITS, ShardPlan, ShardReceipt
 from synthgen.safe_yaml import to_yaml
 
@@ -114,7 +114,7 @@ def _facts(info: DatasetInfo, plans: Sequence[ShardPlan]) -> dict[str, str]:
         "width": str(info.width),
         "height": str(info.height),
         "k": str(len(info.landmarks)),
-        "engine": info.engine,
+        "renderer": RENDERERS[info.engine],
         "projection": info.projection,
         "splits": "\n".join(rows),
         "steps": f"{info.depth_steps_per_mm:g}",

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from synthgen.generator.card import pretty_name
-from synthgen.generator.manifest import DatasetInfo
+from synthgen.generator.manifest import RENDERERS, DatasetInfo
 from synthgen.generator.shards import SPLITS, ShardPlan
 from synthgen.generator.tables import labels_path
 
@@ -54,7 +54,6 @@ _COLUMNS = {
 }
 _IMAGES = {"mask": "Silhouette, 1 bit.", "depth": "Coded depth, 16 bits, 0 for the background."}
 _RAI = {
-    "rai:dataCollection": "Rendered from a parametric body model (MakeHuman) by Blender; no person was recorded.",
     "rai:dataBiases": "Shapes and poses follow the distributions of spec/spec.yaml, not those of a population.",
     "rai:dataLimitations": "No soft-tissue contact, clothing or pathology. "
     "Results need validation on real scans before any medical use.",
@@ -92,6 +91,8 @@ def croissant(info: DatasetInfo, plans: Sequence[ShardPlan], sha256: Mapping[str
         "citeAs": "Riegler et al., Anatomical Landmark Detection in Medical Applications Driven by Synthetic Data, "
         "ICCVW 2015",
         "isLiveDataset": False,
+        "rai:dataCollection": f"Rendered from a parametric body model (MakeHuman) by {RENDERERS[info.engine]}; "
+        "no person was recorded.",
         **_RAI,
         "distribution": [*tars, *tables, *(_file_set(name, plans) for name in _IMAGES)],
         "recordSet": [*(_image_records(name) for name in _IMAGES), *(_label_records(split) for split in splits)],

@@ -31,10 +31,10 @@ from synthgen.generator.shards import (
     read_shard,
     shard_done,
 )
-from synthgen.generator.storage import file_sha256, remove_abandoned, write_file
 from synthgen.sample import Sample, decode_sample
 from synthgen.spec import Spec, difference, resolve
 from synthgen.specfile import dump_spec, load_spec
+from synthgen.storage import file_sha256, remove_abandoned, write_file
 
 __all__ = [
     "CHECKSUMS",
@@ -119,7 +119,7 @@ def start_dataset(root: Path, spec: Spec) -> None:
         with FileLock(root / GUARD):
             if (root / SPEC).is_file():
                 _check_same(root, spec)
-            write_file(root / LOCK, lock_text(environment()).encode())
+            write_file(root / LOCK, lock_text(environment(spec.engine)).encode())
             if not (root / SPEC).is_file():
                 write_file(root / SPEC, dump_spec(resolve(spec), portable=True).encode())
             remove_abandoned(root)
@@ -205,7 +205,7 @@ def _check_same(root: Path, spec: Spec) -> None:
             f"{root}: holds another spec ({'; '.join(changes)}); choose another --out, or give --overwrite"
         )
     begun = (root / LOCK).read_text(encoding="utf-8") if (root / LOCK).is_file() else ""
-    changes = lock_difference(begun, lock_text(environment()))
+    changes = lock_difference(begun, lock_text(environment(spec.engine)))
     if changes:
         raise DatasetError(
             f"{root}: was begun with other versions ({'; '.join(changes)}); "

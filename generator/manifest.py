@@ -16,7 +16,10 @@ from synthgen.spec import CameraSpace, Spec, resolve, spec_hash
 
 FORMAT = "synthgen-dataset"
 FORMAT_VERSION = 1
-_PACKAGES = ("anny", "bpy", "llvmlite", "numba", "numpy", "pillow", "pyarrow", "pyyaml", "scipy")
+RENDERERS = {"blender": "Blender", "raster": "synthgen's own raster engine, which tests hold to Blender's pixels"}
+"""How the engines are called where people read."""
+_PACKAGES = ("anny", "llvmlite", "numba", "numpy", "pillow", "pyarrow", "pyyaml", "scipy")
+_ENGINE_PACKAGES = {"blender": ("bpy",), "raster": ()}
 """What the bytes of a dataset depend on."""
 
 
@@ -69,11 +72,11 @@ def describe(spec: Spec) -> DatasetInfo:
     )
 
 
-def environment() -> dict[str, str]:
-    """Return the versions that the bytes of a dataset depend on, by name, sorted; nothing about the machine."""
+def environment(engine: str) -> dict[str, str]:
+    """Return the versions that an engine's datasets depend on, by name, sorted; nothing about the machine."""
     versions = {"synthgen": synthgen.__version__, "zlib": zlib.ZLIB_RUNTIME_VERSION}
     versions["python"] = ".".join(platform.python_version_tuple()[:2])
-    for package in _PACKAGES:
+    for package in (*_PACKAGES, *_ENGINE_PACKAGES[engine]):
         versions[package] = metadata.version(package)
     return dict(sorted(versions.items()))
 
@@ -107,7 +110,7 @@ def manifest(info: DatasetInfo, plans: Sequence[ShardPlan], receipts: Sequence[S
         "depth_steps_per_mm": info.depth_steps_per_mm,
         "engine": info.engine,
         "spec_sha256": info.spec_sha256,
-        "versions": environment(),
+        "versions": environment(info.engine),
         "shards": list(_shards(plans, receipts)),
     }
 

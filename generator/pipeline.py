@@ -1,6 +1,6 @@
 """From an index to a sample: draw, shape, pose, place, label, render."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from synthgen.generator.collision import Collider
 from synthgen.generator.kernels import move, shift_to_grid
 from synthgen.generator.labels import label, landmark_table
 from synthgen.generator.posing import Rig
+from synthgen.generator.raster import RasterEngine
 from synthgen.generator.recipe import Recipe, Recipes, check_targets
 from synthgen.generator.view import CREASE, GRID_MM, Framer, camera_of, dorsal_view, front_view, turned
 from synthgen.geometry import Camera, Floats
@@ -242,11 +243,19 @@ def open_pipeline(spec: Spec, engine: str) -> Pipeline:
         EngineError: The engine cannot run here.
     """
     scene = Scene(spec)
-    if engine != "blender":
-        msg = f"engine: {engine!r} is not known; use blender"
-        raise EngineError(msg)
-    from synthgen.generator.blender import BlenderEngine  # noqa: PLC0415  # the only way to bpy
-
     size = scene.spec.image
     projection = scene.spec.camera.projection  # type: ignore[union-attr]  # Scene resolved it
-    return Pipeline(scene, BlenderEngine(scene.triangles, scene.model.n_vertices, size.width, size.height, projection))
+    return Pipeline(
+        scene, _engine(engine)(scene.triangles, scene.model.n_vertices, size.width, size.height, projection)
+    )
+
+
+def _engine(name: str) -> Callable[..., Engine]:
+    if name == "blender":
+        from synthgen.generator.blender import BlenderEngine  # noqa: PLC0415  # the only way to bpy
+
+        return BlenderEngine
+    if name == "raster":
+        return RasterEngine
+    msg = f"engine: {name!r} is not known; use blender or raster"
+    raise EngineError(msg)

@@ -22,7 +22,7 @@ from synthgen.artefacts import Artefacts
 from synthgen.distributions import Constant, Distribution, Number, Within
 from synthgen.errors import SpecError
 from synthgen.landmark_set import LandmarkSet
-from synthgen.named import Kind, read_named
+from synthgen.named import Kind, names, read_named
 from synthgen.pose_space import PoseSpace
 from synthgen.safe_yaml import Document
 from synthgen.shape_space import ShapeSpace
@@ -115,7 +115,9 @@ class Spec(_Part):
     side: Literal["left", "right"] = Field("left", description="The patient's side: whose hand it is (hand only).")
     count: Whole = Field(ge=1, le=1_000_000_000, description="Number of samples, 1 to 1000000000.")
     seed: Whole = Field(0, ge=0, lt=2**63, description="Seed of every draw; 0 is a seed like any other.")
-    engine: Literal["blender"] = Field("blender", description="What renders the pixels.")
+    engine: Literal["blender", "raster"] = Field(
+        "blender", description="What renders the pixels: blender, the reference, or raster, its pixels much faster."
+    )
     image: Image = Field(description="Size of the images.")
     landmarks: Annotated[Named | Annotated[LandmarkSet, Tag("inline")], Discriminator(_form)] = Field(
         description="Landmark set: a name, or written out."
@@ -169,6 +171,11 @@ def load_part(kind: Kind, name: str) -> Any:
         return TypeAdapter(PART_MODELS[kind]).validate_python(document.data)
     except ValidationError as error:
         raise spec_error(error, PART_MODELS[kind], document.data, document.place) from None
+
+
+def name_of(kind: Kind, part: Any) -> str | None:
+    """Return the built-in name of a part, or None where it is the user's own."""
+    return next((name for name in names(kind) if load_part(kind, name) == part), None)
 
 
 def resolve(spec: Spec, document: Document | None = None) -> Spec:

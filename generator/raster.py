@@ -1,0 +1,229 @@
+"""The raster engine: depth images by a z-buffer over the very triangles and pixel centres that Blender is given.
+
+A triangle covers a pixel when the pixel's centre lies in it; a centre on an edge that two triangles share belongs to
+exactly one of them, by the top-left rule. Corners are first rounded to 2**-16 pixels, finer than the floats that Cycles
+computes in; from there on coverage is decided in whole numbers, so it is exact.
+"""
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from synthgen.errors import EngineError
+from synthgen.generator.kernels import to_pixels
+from synthgen.geometry import Camera, Floats, Projection
+
+NEAR_MM = 1e-3
+"""What lies nearer to the camera is cut off in perspective."""
+_BITS = 16
+_ONE, _HALF = 1 << _BITS, 1 << (_BITS - 1)
+_GUARD = 6000.0
+"""Triangles that reach further outside the image, in pixels, are cut there: then no product overflows 63 bits."""
+
+Corner = tuple[int, int, float]
+"""x and y in 2**-16 pixels, and what interpolates linearly."""
+Triangles = NDArray[np.int32]
+
+
+class RasterEngine:
+    """Renders one mesh, whose vertices move from frame to frame. It holds nothing but the triangles."""
+
+    name = "raster"
+
+    def __init__(self, triangles: Triangles, n_vertices: int, width: int, height: int, projection: Projection) -> None:
+        """Prepare the mesh.
+
+        Args:
+            triangles: (T, 3) vertex indices.
+            n_vertices: V, the length of every frame's vertices.
+            width: Of the image, pixels.
+            height: Of the image, pixels.
+            projection: The same in every frame.
+
+        """
+        triangles = np.ascontiguousarray(triangles, dtype=np.int32)
+        if triangles.ndim != 2 or triangles.shape[1] != 3:
+            raise EngineError(f"engine: triangles must be (T, 3), got {triangles.shape}")
+        if len(triangles) and (triangles.min() < 0 or triangles.max() >= n_vertices):
+            raise EngineError(f"engine: a triangle names a vertex outside 0 to {n_vertices - 1}")
+        self._triangles, self._shape = triangles, (n_vertices, 3)
+        self._size = (projection, width, height)
+
+    def render(self, vertices: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
+        """Return the depth (H, W), camera-frame z in mm at the pixel centres; +inf where nothing is hit.
+
+        Args:
+            vertices: (V, 3) mm, in the camera frame.
+            camera: Its size and projection are the engine's; ``mm_per_px`` and ``distance_mm`` are free.
+
+        Raises:
+            EngineError: The vertices or the camera do not fit this engine.
+
+        """
+        if (camera.projection, camera.width, camera.height) != self._size:
+            mine = f"{self._size[0]} {self._size[1]}x{self._size[2]}"
+            raise EngineError(f"camera: {camera.projection} {camera.width}x{camera.height} is not the engine's {mine}")
+        if vertices.shape != self._shape:
+            raise EngineError(f"engine: vertices must be {self._shape}, got {vertices.shape}")
+        if not np.isfinite(vertices).all():
+            raise EngineError("engine: a vertex is not finite")
+        points, triangles = vertices.astype(np.float64), self._triangles
+        perspective = camera.projection == "perspective"
+        if perspective and len(points) and points[:, 2].min() < NEAR_MM:
+            points, triangles = cut_near(points, triangles, NEAR_MM)
+        centre = (camera.width / 2, camera.height / 2)
+        px, linear = to_pixels(points, camera.mm_per_px, centre, camera.distance_mm if perspective else 0.0)
+        nearest = rasterize(px, linear, triangles, camera.width, camera.height)
+        if perspective:
+            hit = np.isfinite(nearest)
+            nearest[hit] = -1 / nearest[hit]
+        return nearest.astype(np.float32)
+
+    def close(self) -> None:
+        """Do nothing: the engine holds nothing."""
+
+
+@njit(cache=True)
+def rasterize(px: Floats, linear: Floats, triangles: Triangles, width: int, height: int) -> Floats:  # pragma: no cover
+    """Return the nearest depth at each pixel's centre (H, W), +inf where no triangle covers it.
+
+    Args:
+        px: (V, 2) corners in continuous pixels, finite.
+        linear: (V,) what interpolates linearly in the image and grows with depth.
+        triangles: (T, 3) corners; both sides are seen.
+        width: Pixels.
+        height: Pixels.
+    """
+    nearest = np.full((height, width), np.inf)
+    fixed = np.empty((len(px), 2), dtype=np.int64)
+    near = np.empty(len(px), dtype=np.bool_)
+    for v in range(len(px)):
+        x, y = px[v, 0], px[v, 1]
+        near[v] = -_GUARD < x < width + _GUARD and -_GUARD < y < height + _GUARD
+        if near[v]:
+            fixed[v, 0], fixed[v, 1] = round(x * _ONE), round(y * _ONE)
+    for t in range(len(triangles)):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        if not (near[a] and near[b] and near[c]):
+            _fill_cut(nearest, px[triangles[t]], linear[triangles[t]])
+            continue
+        ax, ay, bx, by, cx, cy = fixed[a, 0], fixed[a, 1], fixed[b, 0], fixed[b, 1], fixed[c, 0], fixed[c, 1]
+        if (min(ax, bx, cx) + _HALF - 1) >> _BITS > (max(ax, bx, cx) - _HALF) >> _BITS:
+            continue  # between two columns of centres, or two rows: most triangles of a body
+        if (min(ay, by, cy) + _HALF - 1) >> _BITS > (max(ay, by, cy) - _HALF) >> _BITS:
+            continue
+        _fill(nearest, (ax, ay, linear[a]), (bx, by, linear[b]), (cx, cy, linear[c]))
+    return nearest
+
+
+@njit(cache=True)
+def _fill(nearest: Floats, a: Corner, b: Corner, c: Corner) -> None:  # pragma: no cover
+    """Fill one triangle, whose corners are whole numbers of 2**-16 pixels with their depths."""
+    area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+    if area < 0:
+        area, b, c = -area, c, b
+    (ax, ay, depth_a), (bx, by, depth_b), (cx, cy, depth_c) = a, b, c
+    first_column = max((min(ax, bx, cx) + _HALF - 1) >> _BITS, 0)
+    last_column = min((max(ax, bx, cx) - _HALF) >> _BITS, nearest.shape[1] - 1)
+    first_row = max((min(ay, by, cy) + _HALF - 1) >> _BITS, 0)
+    last_row = min((max(ay, by, cy) - _HALF) >> _BITS, nearest.shape[0] - 1)
+    if area == 0 or first_column > last_column or first_row > last_row:
+        return
+    x, y = (first_column << _BITS) + _HALF, (first_row << _BITS) + _HALF
+    row_a = (cx - bx) * (y - by) - (cy - by) * (x - bx)
+    row_b = (ax - cx) * (y - cy) - (ay - cy) * (x - cx)
+    row_c = (bx - ax) * (y - ay) - (by - ay) * (x - ax)
+    least_a, least_b, least_c = _least(cx - bx, cy - by), _least(ax - cx, ay - cy), _least(bx - ax, by - ay)
+    for row in range(first_row, last_row + 1):
+        w_a, w_b, w_c = row_a, row_b, row_c
+        for column in range(first_column, last_column + 1):
+            if w_a >= least_a and w_b >= least_b and w_c >= least_c:
+                depth = (w_a * depth_a + w_b * depth_b + w_c * depth_c) / area
+                nearest[row, column] = min(nearest[row, column], depth)
+            w_a -= (cy - by) << _BITS
+            w_b -= (ay - cy) << _BITS
+            w_c -= (by - ay) << _BITS
+        row_a += (cx - bx) << _BITS
+        row_b += (ax - cx) << _BITS
+        row_c += (bx - ax) << _BITS
+
+
+@njit(cache=True)
+def _least(dx: int, dy: int) -> int:  # pragma: no cover
+    """Return the least value inside of an edge along (dx, dy): a centre on it counts for a top or a left edge alone."""
+    return 0 if dy < 0 or (dy == 0 and dx > 0) else 1
+
+
+@njit(cache=True)
+def _fill_cut(nearest: Floats, px: Floats, linear: Floats) -> None:  # pragma: no cover
+    """Fill a triangle (3, 2) that reaches far outside the image: cut to the guard band, then piece by piece."""
+    polygon = np.empty((9, 3))
+    polygon[:3, :2], polygon[:3, 2] = px, linear
+    count = 3
+    for axis in range(2):
+        high = nearest.shape[1 - axis] + _GUARD
+        polygon, count = _cut(polygon, count, axis, (-_GUARD, 1.0))
+        polygon, count = _cut(polygon, count, axis, (high, -1.0))
+    for n in range(2, count):
+        _fill(nearest, _corner(polygon[0]), _corner(polygon[n - 1]), _corner(polygon[n]))
+
+
+@njit(cache=True)
+def _corner(point: Floats) -> Corner:  # pragma: no cover
+    return (round(point[0] * _ONE), round(point[1] * _ONE), point[2])
+
+
+@njit(cache=True)
+def _cut(polygon: Floats, count: int, axis: int, line: tuple[float, float]) -> tuple[Floats, int]:  # pragma: no cover
+    """Cut a convex polygon (Sutherland and Hodgman 1974), keeping what lies on the side of the line's sign."""
+    at, sign = line
+    out, kept = np.empty_like(polygon), 0
+    for n in range(count):
+        here, there = polygon[n], polygon[(n + 1) % count]
+        inside, next_inside = sign * (here[axis] - at) >= 0, sign * (there[axis] - at) >= 0
+        if inside:
+            out[kept] = here
+            kept += 1
+        if inside != next_inside:
+            # From the lower to the upper end, so that two triangles cut a shared edge at the same point.
+            low, high = (here, there) if _before(here, there) else (there, here)
+            out[kept] = low + (high - low) * ((at - low[axis]) / (high[axis] - low[axis]))
+            out[kept, axis] = at
+            kept += 1
+    return out, kept
+
+
+@njit(cache=True)
+def _before(a: Floats, b: Floats) -> bool:  # pragma: no cover
+    return a[0] < b[0] or (a[0] == b[0] and a[1] < b[1])
+
+
+def cut_near(points: Floats, triangles: Triangles, near_mm: float) -> tuple[Floats, Triangles]:
+    """Cut a mesh at the plane z = ``near_mm`` and keep what lies beyond it.
+
+    Args:
+        points: (V, 3) mm, camera frame.
+        triangles: (T, 3)
+        near_mm: Above 0.
+
+    Returns:
+        Points (V', 3), those before the plane moved onto it where nothing uses them, and triangles (T', 3).
+    """
+    behind = points[:, 2] < near_mm
+    count = behind[triangles].sum(axis=1)
+    corners, pieces = list(points), [triangles[count == 0]]
+    for triangle in triangles[(count == 1) | (count == 2)]:
+        polygon: list[int] = []
+        for here, there in zip(triangle, np.roll(triangle, -1), strict=True):
+            if not behind[here]:
+                polygon.append(int(here))
+            if behind[here] != behind[there]:
+                low, high = sorted((int(here), int(there)))
+                share = (near_mm - points[low, 2]) / (points[high, 2] - points[low, 2])
+                polygon.append(len(corners))
+                corners.append(points[low] + share * (points[high] - points[low]))
+                corners[-1][2] = near_mm
+        pieces.append(np.array([(polygon[0], polygon[n - 1], polygon[n]) for n in range(2, len(polygon))], np.int32))
+    kept = np.array(corners)
+    kept[: len(points), 2] = np.maximum(kept[: len(points), 2], near_mm)
+    return kept, np.concatenate(pieces).astype(np.int32)
