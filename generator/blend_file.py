@@ -27,9 +27,9 @@ from synthgen.generator.body import rest_body
 from synthgen.generator.figure import Figure, Place, figure_of, place_of
 from synthgen.generator.labels import LandmarkTable, landmark_table
 from synthgen.generator.pipeline import PosedBody, Scene
-from synthgen.generator.storage import atomic_file
 from synthgen.geometry import Camera, Floats, normalize
 from synthgen.landmark_set import LandmarkSet
+from synthgen.storage import atomic_file
 
 _M_PER_MM = 1e-3
 _LEAST_WEIGHT = 1e-7

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import synthgen
-from synthgen.generator.storage import write_file
 from synthgen.generator.worker import ShardOutcome
+from synthgen.storage import write_file
 
 _WINDOW_S = 30.0
 RUN_FILE = "run.json"

@@ -11,8 +11,8 @@ from synthgen.errors import DatasetError
 from synthgen.generator.card import card, license_text
 from synthgen.generator.manifest import DatasetInfo, manifest, timm_info, to_json
 from synthgen.generator.shards import SPLITS, ShardPlan, read_part, read_shard
-from synthgen.generator.storage import file_sha256, write_file
 from synthgen.sample import Sample, decode_sample
+from synthgen.storage import file_sha256, write_file
 
 SPEC = "spec/spec.yaml"
 LOCK = "spec/environment.lock"

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.errors import DatasetError
-from synthgen.generator.storage import HashingFile, atomic_file, file_sha256
 from synthgen.sample import MAX_JSON_BYTES, MEMBERS, Sample, decode_fields, encode_sample, sample_key
+from synthgen.storage import HashingFile, atomic_file, file_sha256
 from synthgen.tar import is_closed, list_members, pack_end, pack_member
 
 Split = Literal["train", "validation", "test"]

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 
 from synthgen.errors import DatasetError
 from synthgen.generator.shards import PARTS, SPLITS, ShardPlan, ShardReceipt, read_part, read_shard
-from synthgen.generator.storage import atomic_file
 from synthgen.sample import FIELDS, sample_key
+from synthgen.storage import atomic_file
 
 PREVIEW = "preview/preview.parquet"
 PREVIEW_SAMPLES = 100

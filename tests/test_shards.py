@@ -23,8 +23,8 @@ from synthgen.generator.shards import (
     split_of,
     write_shard,
 )
-from synthgen.generator.storage import atomic_file, file_sha256, remove_abandoned
 from synthgen.sample import decode_sample, encode_sample, sample_key
+from synthgen.storage import atomic_file, file_sha256, remove_abandoned
 from synthgen.tar import pack_end, pack_member
 
 counts = st.one_of(st.integers(1, 400), st.integers(1, 3_000_000))
