@@ -46,10 +46,15 @@ bench: setup ## every measurement that the docs quote; half an hour
 	$(BIN)/python -m benchmarks.throughput --hands 6000 --bodies 1500
 	$(BIN)/python -m benchmarks.throughput --workers --hands 5000 --bodies 1500
 	$(BIN)/python -m benchmarks.memory --spec hand --count 20000
-	$(BIN)/python -m benchmarks.memory --spec body --count 6000
+	$(BIN)/python -m benchmarks.memory --spec body --count 20000
 	$(BIN)/python -m benchmarks.shape_coverage
 	$(BIN)/python -m benchmarks.pose_coverage
 	$(BIN)/python -m benchmarks.label_truth
+	$(BIN)/python -m benchmarks.engines
+	$(BIN)/python -m benchmarks.scan_truth --spec paper_body --spacing 1.5 -n 50
+	$(BIN)/python -m benchmarks.scan_truth --spec body --spacing 4 -n 20
+	$(BIN)/python -m benchmarks.scan_truth --spec hand --spacing 1.5 -n 25
+	$(BIN)/python -m benchmarks.scan_truth --spec hand --spacing 4 -n 25
 
 clean: ## everything that make made, except data/
 	rm -rf .venv .view build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 import synthgen
+from synthgen import cli_scans
+from synthgen.cli_common import SeedOption, SpecOption, check_file
 from synthgen.errors import AssetError, DatasetError, SynthgenError
 
 if TYPE_CHECKING:
@@ -28,13 +30,12 @@ app = typer.Typer(
 spec_app = typer.Typer(no_args_is_help=True, help="Write, show and check specs.")
 target_app = typer.Typer(no_args_is_help=True, help="MakeHuman and MPFB2 target files as further shape parameters.")
 app.add_typer(spec_app, name="spec")
+app.add_typer(cli_scans.app, name="scans")
 app.add_typer(target_app, name="target")
 
-SpecOption = Annotated[
-    str, typer.Option("--spec", help="Spec file, or a built-in: hand, body, paper_hand, paper_body (.yaml).")
+EngineOption = Annotated[
+    str | None, typer.Option("--engine", help="blender, the reference, or raster, its pixels faster; else the spec's.")
 ]
-SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed instead of the spec's; 0 is a seed.")]
-EngineOption = Annotated[str | None, typer.Option("--engine", help="Engine instead of the spec's.")]
 
 
 def main() -> NoReturn:
@@ -112,7 +113,7 @@ def render(
     from synthgen.generator.run import run
     from synthgen.generator.terminal import TerminalListener
 
-    resolved = _load(spec, count=count, seed=seed, engine=engine).spec
+    resolved = load_scene(spec, count=count, seed=seed, engine=engine).spec
     options = RunOptions(
         out=out or Path("data") / resolved.name,
         workers=workers,
@@ -127,7 +128,7 @@ def render(
     raise typer.Exit(130 if report.interrupted else 1 if report.failed else 0)
 
 
-def _load(name: str, *, count: int | None = None, seed: int | None = None, engine: str | None = None) -> "Scene":
+def load_scene(name: str, *, count: int | None = None, seed: int | None = None, engine: str | None = None) -> "Scene":
     """Return a spec with its model, compared with each other: mistakes are found before anything is written."""
     from synthgen.specfile import load_spec
 
@@ -166,8 +167,8 @@ def preview(
     start: Annotated[int, typer.Option("--start", min=0, help="Index of the first sample.")] = 0,
 ) -> None:
     """Draw a contact sheet: mask beside colour-mapped depth, with the landmarks."""
-    _check_file(out, ".png")
-    scene = _load(spec, seed=seed)
+    check_file(out, ".png")
+    scene = load_scene(spec, seed=seed)
     from synthgen.generator.preview import draw_preview
 
     sheet = draw_preview(scene.spec, range(start, start + n), with_artefacts=artefacts)
@@ -183,7 +184,7 @@ def inspect(
 ) -> None:
     """Show one sample of a dataset with its recipe."""
     if out is not None:
-        _check_file(out, ".png")
+        check_file(out, ".png")
     from synthgen.generator.dataset import open_dataset
 
     dataset = open_dataset(folder)
@@ -208,8 +209,8 @@ def blend(
     seed: SeedOption = None,
 ) -> None:
     """Write one sample as a Blender scene: armature, shape, camera."""
-    _check_file(out, ".blend")
-    scene = _load(spec, seed=seed)
+    check_file(out, ".blend")
+    scene = load_scene(spec, seed=seed)
     from synthgen.generator.blend_file import write_blend
 
     write_blend(scene, index, out)
@@ -326,14 +327,6 @@ def _bake(*, only_if_missing: bool) -> None:
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
         raise AssetError(lines[-1].removeprefix("synthgen.errors.AssetError: "))
-
-
-def _check_file(out: Path, suffix: str) -> None:
-    """Refuse a file that could not be written, before the work is done."""
-    if out.suffix.lower() != suffix:
-        raise DatasetError(f"--out: value {out}; the file's name must end in {suffix}")
-    if not out.absolute().parent.is_dir():
-        raise DatasetError(f"--out: value {out}; the folder {out.parent} does not exist, make it first")
 
 
 def _plain(text: str) -> str:

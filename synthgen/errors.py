@@ -23,3 +23,11 @@ class EngineError(SynthgenError):
 
 class ClusterError(SynthgenError):
     """A scheduler or its workers that cannot be used."""
+
+
+class ScanError(SynthgenError):
+    """A real scan, its landmarks or its table that cannot be used as they are."""
+
+
+class RemoteError(SynthgenError):
+    """The Hugging Face Hub, or a repository, token or network on the way to it, that cannot be used."""

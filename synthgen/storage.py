@@ -44,7 +44,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_SUFFIX}")
     try:
-        with temporary.open("xb", buffering=2**20) as file:
+        with temporary.open("x+b", buffering=2**20) as file:
             _lock(file)
             yield file
             file.flush()
