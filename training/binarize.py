@@ -88,7 +88,23 @@ def choose_threshold(voxels: NDArray[Any], rule: float | Literal["otsu", "hounsf
         return Threshold(float(rule), "given", is_hu)
     if rule == "hounsfield" or (rule is None and is_hu):
         return Threshold(TISSUE_HU, "hounsfield", is_hu=True)
-    return Threshold(_otsu(counts, values), "otsu", is_hu)
+    value, contrast = _otsu(counts, values)
+    if contrast < LEAST_CONTRAST:
+        raise ScanError(
+            "threshold: otsu finds no tissue that stands out from the background; fill the column threshold with a "
+            "value, or check that the volume is not all air"
+        )
+    return Threshold(value, "otsu", is_hu)
+
+
+def otsu(values: NDArray[Any]) -> float:
+    """Return Otsu's threshold of any numbers (n,), whether or not two classes stand apart.
+
+    Raises:
+        ScanError: They are all the same.
+    """
+    counts, low, step = _histogram(values.reshape(1, 1, -1))
+    return _otsu(counts, low + step * np.arange(len(counts)))[0]
 
 
 def count_planes(voxels: NDArray[Any], threshold: Threshold) -> tuple[NDArray[np.int64], ...]:
@@ -234,29 +250,22 @@ def _range(voxels: NDArray[Any]) -> tuple[float, float]:
     return low, high
 
 
-def _otsu(counts: NDArray[np.int64], values: Floats) -> float:
+def _otsu(counts: NDArray[np.int64], values: Floats) -> tuple[float, float]:
     """Return Otsu's threshold of a histogram, in the middle of a gap where there is one.
 
-    Raises:
-        ScanError: The two classes do not stand apart.
+    The other number is by how many deviations of the darker class the means differ.
     """
     share = np.cumsum(counts) / counts.sum()
     values = np.clip(values, *values[np.searchsorted(share, [TAIL, 1 - TAIL])])
-    weight = np.cumsum(counts / counts.sum())[:-1]
     moment = np.cumsum(counts / counts.sum() * values)
-    inside = (weight > 0) & (weight < 1)
-    between = np.zeros(len(weight))
-    below, mean = weight[inside], moment[-1]
-    between[inside] = (mean * below - moment[:-1][inside]) ** 2 / (below * (1 - below))
+    below = share[:-1]
+    inside = (below > 0) & (below < 1)
+    between = np.zeros(len(below))
+    between[inside] = (moment[-1] * below - moment[:-1])[inside] ** 2 / (below * (1 - below))[inside]
     best = np.flatnonzero(between >= between.max() * (1 - 1e-12))
-    split = int(best[0])
-    dark, dark_counts = values[: split + 1], counts[: split + 1]
-    level = np.average(dark, weights=dark_counts)
-    spread = np.sqrt(np.average((dark - level) ** 2, weights=dark_counts))
-    bright = np.average(values[split + 1 :], weights=counts[split + 1 :])
-    if bright - level < LEAST_CONTRAST * spread:
-        raise ScanError(
-            "threshold: otsu finds no tissue that stands out from the background; fill the column threshold with a "
-            "value, or check that the volume is not all air"
-        )
-    return float((values[split] + values[int(best[-1]) + 1]) / 2)
+    split, after = int(best[0]) + 1, int(best[-1]) + 1
+    dark = np.average(values[:split], weights=counts[:split])
+    spread = np.sqrt(np.average((values[:split] - dark) ** 2, weights=counts[:split]))
+    bright = np.average(values[split:], weights=counts[split:])
+    contrast = float((bright - dark) / spread) if spread > 0 else np.inf
+    return float((values[split - 1] + values[after]) / 2), contrast

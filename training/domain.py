@@ -22,27 +22,31 @@ class Domain:
     landmarks: tuple[str, ...]
     """Names, in the order of every label."""
     framing: str
-    """JSON of the spec's framing, without its description."""
+    """JSON of the spec's framing; its description is dropped."""
+
+    def __post_init__(self) -> None:
+        framing = json.loads(self.framing)
+        kept = {key: value for key, value in framing.items() if key != "description"}
+        object.__setattr__(self, "framing", json.dumps(kept, sort_keys=True))
 
     @classmethod
     def of_spec(cls, spec: Spec) -> Self:
         """Return the domain of a resolved spec."""
         if not isinstance(spec.landmarks, LandmarkSet) or not isinstance(spec.framing, Framing):
             raise TypeError("spec: is not resolved")
-        framing = json.dumps(plain(spec.framing, for_identity=True), sort_keys=True)
-        return cls(spec.model, spec.image.width, spec.image.height, spec.landmarks.names, framing)
+        size = (spec.image.width, spec.image.height)
+        return cls(spec.model, *size, spec.landmarks.names, json.dumps(plain(spec.framing)))
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """Return the domain that `to_json` told.
 
         Raises:
-            TypeError: The fields are others.
-            ValueError: A value is of another kind.
+            TypeError, ValueError, AttributeError: It is something else.
 
         """
-        domain = cls(**{**data, "landmarks": tuple(data.get("landmarks", ()))})
-        texts = (domain.model, domain.framing, *domain.landmarks)
+        domain = cls(**{**data, "landmarks": tuple(data["landmarks"])})
+        texts = (domain.model, *domain.landmarks)
         numbers = (domain.width, domain.height)
         if not all(type(text) is str for text in texts) or not all(type(n) is int and n > 0 for n in numbers):
             raise ValueError("a domain's names are text, its sizes whole numbers")

@@ -14,7 +14,7 @@ from scipy.spatial import ConvexHull, QhullError
 
 from synthgen.errors import ScanError
 from synthgen.geometry import Floats
-from synthgen.training.binarize import Mask, Steps, choose_threshold, clean
+from synthgen.training.binarize import Mask, Steps, clean, otsu
 from synthgen.training.volumes import Picture
 
 WORKING_SIZE = 900
@@ -30,6 +30,7 @@ STRIP, STRIP_WINDOW = 0.15, 0.4
 COLLIMATED = 0.9
 """What is not blank fills its convex hull so far when blank borders were cut off, and less when it is a hand."""
 LEAST_BLANK = 0.01
+FIX = "bones must be bright: invert it, crop it, or give a mask, with method mask"
 MOST_OF_BORDER, LEAST_COVER = 0.6, 0.01
 """A hand covers less of the image's border, and more of the image."""
 
@@ -116,7 +117,8 @@ def _blank_borders(image: Field) -> Mask:
 def _without_background(image: Field, usable: Mask) -> _Flat:
     """Take the background off, which is everything that does not stand out by what is found to be tissue."""
     spread = float(np.subtract(*np.percentile(image[usable], [99, 1])))
-    middle = choose_threshold(np.where(usable, image, np.nan)[:, :, None], "otsu").value
+    middle = otsu(image[usable])
+    _check_bright(image > middle)
     excess = image - _parabola(image, usable & (image < middle), LEAST_NOISE * spread)
     start, known = excess, usable & (np.abs(excess) < 0.1 * spread)
     scale = SLOWLY * max(image.shape)
@@ -125,7 +127,7 @@ def _without_background(image: Field, usable: Mask) -> _Flat:
         noise = max(1.4826 * float(np.median(np.abs(excess[known]))), LEAST_NOISE * spread)
         standing_out = excess[usable & (excess > (OF_NOISE + 1) * noise)]
         if not standing_out.size:
-            raise ScanError("image: nothing in it stands out from the background; check it, or give method mask")
+            raise ScanError(f"image: nothing in it stands out from the background; {FIX}")
         threshold = max(OF_NOISE * noise, OF_TISSUE * float(np.median(standing_out)))
         known = usable & (excess < 0.6 * threshold) & (excess > -threshold)
         weight = known.astype(np.float32)
@@ -145,7 +147,7 @@ def _parabola(image: Field, candidates: Mask, least_noise: float) -> Field:
     fitted = np.zeros_like(image)
     for _ in range(15):
         if used.sum() < 10 * len(powers):
-            raise ScanError("image: there is no background around the hand; give a mask, with method mask")
+            raise ScanError(f"image: there is no background around the hand; {FIX}")
         coefficients: Floats = np.linalg.lstsq(terms[used], image[used], rcond=None)[0]
         fitted = terms @ coefficients.astype(np.float32)
         off = image - fitted
@@ -169,10 +171,21 @@ def _strip(mask: Mask) -> Mask:
     return np.arange(width) < np.where(removed, run, 0)[:, None]
 
 
+def _on_border(mask: Mask) -> float:
+    return float(np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean())
+
+
+def _check_bright(bright: Mask) -> None:
+    height, width = bright.shape
+    inside = bright[height // 3 : -(-2 * height // 3), width // 3 : -(-2 * width // 3)].mean()
+    if _on_border(bright) > MOST_OF_BORDER and inside < 1 - MOST_OF_BORDER:
+        raise ScanError(f"image: its middle is darker than its border; {FIX}")
+
+
 def _check(mask: Mask) -> None:
-    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]]).mean()
+    border = _on_border(mask)
     if border > MOST_OF_BORDER or mask.mean() < LEAST_COVER:
         raise ScanError(
-            f"image: what stands out covers {mask.mean():.0%} of it and {border:.0%} of its border, which is no hand; "
-            "bones must be bright: invert it, crop it, or give a mask, with method mask"
+            f"image: what stands out covers {mask.mean():.0%} of it and {border:.0%} of its border, so it is no hand; "
+            + FIX
         )
