@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 import synthgen
-from synthgen import cli_scans
+from synthgen import cli_scans, cli_training
 from synthgen.cli_common import SeedOption, SpecOption, check_file
 from synthgen.errors import AssetError, DatasetError, SynthgenError
 
@@ -31,6 +31,7 @@ spec_app = typer.Typer(no_args_is_help=True, help="Write, show and check specs."
 target_app = typer.Typer(no_args_is_help=True, help="MakeHuman and MPFB2 target files as further shape parameters.")
 app.add_typer(spec_app, name="spec")
 app.add_typer(cli_scans.app, name="scans")
+cli_training.register(app)
 app.add_typer(target_app, name="target")
 
 EngineOption = Annotated[

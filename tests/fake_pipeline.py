@@ -79,11 +79,10 @@ def open_broken(spec: Spec, engine: str) -> FakePipeline:
 def command(arguments: list[str]) -> None:
     """Run the real command line with the stand-in: ``python -c 'import fake_pipeline; …'``."""
     from synthgen import cli
-    from synthgen.generator import pipeline
     from synthgen.generator import run as run_module
+    from synthgen.specfile import load_spec
 
-    cli._bake = lambda **_: None
-    pipeline.Scene = lambda spec: SimpleNamespace(spec=spec, check=lambda: None)
+    cli.load_scene = lambda name, **overrides: SimpleNamespace(spec=load_spec(name, overrides))
     run_module.run = partial(run_module.run, opener=open_fake)
     sys.argv = ["synthgen", *arguments]
     cli.main()

@@ -31,6 +31,10 @@ COMMANDS = (
     ["scans", "info"],
     ["scans", "preview"],
     ["scans", "phantom"],
+    ["train"],
+    ["finetune"],
+    ["experiment"],
+    ["predict"],
 )
 HEAVY = ("bpy", "torch", "dask", "distributed", "pyarrow", "anny", "SimpleITK", "h5py", "numba")
 

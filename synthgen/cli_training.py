@@ -1,0 +1,226 @@
+"""The commands that train: train, finetune, experiment, predict. Heavy imports stay inside the commands."""
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from synthgen.cli_common import progress_bar
+from synthgen.errors import DatasetError
+
+if TYPE_CHECKING:
+    from synthgen.training.job import Listener, Progress
+    from synthgen.training.recipe import Recipe
+
+DataOption = Annotated[str, typer.Option("--data", help="Dataset folder, sealed.")]
+ScansOption = Annotated[Path, typer.Option("--scans", help="Scan set (.h5).")]
+RecipeOption = Annotated[
+    str, typer.Option("--recipe", help="Recipe file, or a built-in: paper_hand, paper_body, quick_hand, quick_body.")
+]
+InputOption = Annotated[
+    Literal["mask", "depth"] | None, typer.Option("--input", help="What the network looks at, instead of the recipe's.")
+]
+FoldsOption = Annotated[str, typer.Option("--folds", help="Number of folds, cut by subject, or leave-one-out.")]
+InitOption = Annotated[Path | None, typer.Option("--init", help="Folder of a network that is trained already.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+_IMAGES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".png", ".jpg", ".jpeg", ".dcm")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command(epilog="Example: synthgen train --data data/hand --recipe quick_hand --out runs/hand-syn")(train)
+    app.command(
+        epilog="Examples: synthgen finetune --scans scans.h5 --init runs/hand-syn --folds 3 --out runs/hand-ft · "
+        "synthgen finetune --scans scans.h5 --folds leave-one-out --out runs/scratch"
+    )(finetune)
+    app.command(
+        epilog="Example: synthgen experiment --data data/hand --scans scans.h5 --recipe quick_hand --folds 3 "
+        "--out results"
+    )(experiment)
+    app.command(
+        epilog="Examples: synthgen predict --model runs/hand-ft scan.nii.gz --spec hand --side left --up S "
+        "--viewed-from P --out landmarks.mrk.json · synthgen predict --model runs/hand-ft scans --spec hand --out found"
+    )(predict)
+
+
+def train(
+    *,
+    data: DataOption,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the model.")],
+    recipe: RecipeOption = "paper_hand",
+    inputs: InputOption = None,
+    device: DeviceOption = "auto",
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's curves too.")] = False,
+) -> None:
+    """Train a network on renderings. The same command again goes on where it was stopped."""
+    from synthgen.training.job import Keeping, dataset_job
+    from synthgen.training.machine import find_machine, processes
+    from synthgen.training.source import open_dataset, open_source
+    from synthgen.training.train import train as run
+
+    machine = find_machine(device)
+    job = dataset_job(open_dataset(open_source(data)), _recipe(recipe, inputs), machine.ranks)
+    with processes(machine), _listening() as listener:
+        done = run(job, machine, Keeping(out, tensorboard=tensorboard), listener)
+    typer.echo(f"{out}: {done.recipe.arch} network, {done.recipe.epochs} epochs, {done.place.updates:,} updates; "
+               f"its losses stand in {out / 'log.csv'}")  # fmt: skip
+
+
+def finetune(
+    *,
+    scans: ScansOption,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the model.")],
+    init: InitOption = None,
+    folds: FoldsOption = "3",
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", help="Recipe of the fine-tuning. Default: the paper's 700 epochs.")
+    ] = None,
+    inputs: InputOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Fine-tune a network on real scans under a cross-validation, and once more on all of them, for use."""
+    from synthgen.storage import file_sha256
+    from synthgen.training.checkpoint import load_checkpoint
+    from synthgen.training.finetune import Tuning, tuning_recipe
+    from synthgen.training.folds import parse_folds
+    from synthgen.training.machine import find_machine
+    from synthgen.training.scanset import read_scanset
+    from synthgen.training.tuned import METHOD, Request
+    from synthgen.training.tuned import finetune as run
+
+    cut, found = parse_folds(folds), read_scanset(scans)
+    base = load_checkpoint(init).recipe if init else _recipe("paper_hand", None)
+    base = base.changed(input=inputs) if inputs else base
+    chosen = _recipe(recipe, inputs) if recipe else tuning_recipe(base)
+    tuning = Tuning(found, file_sha256(scans), scans.name, chosen, find_machine(device))
+    with _listening() as listener:
+        results = run(Request(tuning, cut, out, init), listener)
+    overall = results.methods[METHOD].overall
+    errors = [f"{stats.mean:.2f} {unit}" for unit, stats in (("px of the source", overall.px), ("mm", overall.mm))
+              if stats.mean == stats.mean]  # fmt: skip
+    typer.echo(f"{out}: mean error {', '.join(errors)}; {len(found.scans)} scans, folds {folds}")
+
+
+def experiment(
+    *,
+    data: DataOption,
+    scans: ScansOption,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the results.")] = Path("results"),
+    recipe: RecipeOption = "quick_hand",
+    folds: FoldsOption = "3",
+    init: InitOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Compare all methods of the paper under one cross-validation: tables, figures and a report page."""
+    from synthgen.storage import file_sha256
+    from synthgen.training.experiment import Experiment, run_experiment
+    from synthgen.training.folds import parse_folds
+    from synthgen.training.machine import find_machine
+    from synthgen.training.scanset import read_scanset
+    from synthgen.training.source import open_dataset, open_source
+    from synthgen.training.tables import markdown, method_table, ratio_table
+
+    task = Experiment(
+        dataset=open_dataset(open_source(data)),
+        scans=read_scanset(scans),
+        scans_sha256=file_sha256(scans),
+        recipe=_recipe(recipe, None),
+        folds=parse_folds(folds),
+        out=out,
+        machine=find_machine(device),
+        init=init,
+        command=shlex.join(["synthgen", *sys.argv[1:]]),
+    )
+    with _listening() as listener:
+        results = run_experiment(task, listener)
+    typer.echo(markdown(method_table(results)))
+    typer.echo(markdown(ratio_table(results)))
+    typer.echo(out / "report.html")
+
+
+def predict(
+    *,
+    images: Annotated[list[Path], typer.Argument(metavar="SCAN...", help="Scans, or one folder of scans.")],
+    model: Annotated[Path, typer.Option("--model", help="Folder of a network.")],
+    spec: Annotated[str, typer.Option("--spec", help="Spec of the model's patches.")],
+    out: Annotated[Path, typer.Option("--out", help=".mrk.json, .csv or .json; a folder for several scans.")],
+    depth_model: Annotated[Path | None, typer.Option("--depth-model", help="A network on depth.")] = None,
+    side: Annotated[str | None, typer.Option("--side", help="left or right: whose hand.")] = None,
+    up: Annotated[str | None, typer.Option("--up", help="Patient direction that is up: L R A P S I.")] = None,
+    viewed_from: Annotated[str | None, typer.Option("--viewed-from", help="Patient direction of the viewer.")] = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Find the landmarks of new scans, in millimetres of the scan, with a picture beside them."""
+    from synthgen.specfile import load_spec
+    from synthgen.training.checkpoint import load_checkpoint
+    from synthgen.training.domain import Domain
+    from synthgen.training.machine import find_machine
+    from synthgen.training.predict import Networks, find_landmarks, picture, write_found
+    from synthgen.training.scan_table import settings_of
+    from synthgen.training.tuned import read_prior
+
+    loaded, main = load_spec(spec), load_checkpoint(model)
+    different = main.domain.difference(Domain.of_spec(loaded))
+    if different:
+        raise DatasetError(f"--spec: value {spec}; the model differs in {different}")
+    prior = read_prior(model, len(main.domain.landmarks))
+    networks = Networks(main, load_checkpoint(depth_model) if depth_model else None, prior, find_machine(device))
+    settings = settings_of({"side": side, "up": up, "viewed_from": viewed_from})
+    for image, target in _targets(images, out):
+        found = find_landmarks(image, settings, loaded, networks)
+        write_found(found, target)
+        picture(found).save(_beside(target))
+        spreads = ", ".join(f"{name} ±{spread:.1f}" for name, spread in zip(found.names, found.spread_mm, strict=True))
+        typer.echo(f"{target}: {spreads}; depth from {found.depth_from}")
+
+
+def _targets(images: list[Path], out: Path) -> list[tuple[Path, Path]]:
+    """Return each scan with the file that its landmarks are written to."""
+    if len(images) == 1 and images[0].is_dir() and not any(images[0].glob("*.dcm")):
+        images = sorted(path for path in images[0].iterdir() if path.name.lower().endswith(_IMAGES))
+        if not images:
+            raise DatasetError(f"SCAN: the folder holds no scans ({', '.join(_IMAGES)}); name them")
+    elif len(images) == 1 and out.suffix:
+        return [(images[0], out)]
+    if out.suffix:
+        raise DatasetError(f"--out: value {out}; {len(images)} scans need a folder")
+    out.mkdir(parents=True, exist_ok=True)
+    return [(image, out / f"{image.name.split('.')[0]}.json") for image in images]
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(target.name.removesuffix(".json").removesuffix(".mrk").removesuffix(".csv") + ".png")
+
+
+def _recipe(source: str, inputs: str | None) -> "Recipe":
+    from synthgen.training.recipe import load_recipe
+
+    recipe = load_recipe(source)
+    return recipe.changed(input=inputs) if inputs else recipe
+
+
+@contextmanager
+def _listening() -> "Iterator[Listener]":
+    """Show a training on the terminal: a bar, or a line now and then where nobody watches."""
+    import time
+
+    class Terminal:
+        told = time.monotonic()
+
+        def say(self, line: str) -> None:
+            typer.echo(line, err=True)
+
+        def show(self, progress: "Progress") -> None:
+            text = (f"epoch {progress.epoch}/{progress.epochs}, loss {progress.loss:.5f}, "
+                    f"{progress.samples_per_s:.0f} samples/s")  # fmt: skip
+            bar(text, progress.updates, progress.all_updates)
+            if not sys.stderr.isatty() and time.monotonic() - self.told >= 30:
+                self.told = time.monotonic()
+                self.say(text)
+
+    with progress_bar() as bar:
+        yield Terminal()

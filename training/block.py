@@ -1,0 +1,74 @@
+"""Samples decoded and packed: what a shard, a scan set or a batch holds in memory."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgen.geometry import Floats
+
+Inputs = Literal["mask", "depth"]
+"""What a network looks at."""
+Rows = NDArray[np.integer[Any]] | slice
+
+
+@dataclass(frozen=True)
+class Block:
+    """n samples, packed."""
+
+    indices: NDArray[np.int64]
+    """(n,) of the samples in their dataset."""
+    images: NDArray[np.uint8] | NDArray[np.uint16]
+    """(n, H, W / 8) masks, eight pixels to a byte, the leftmost highest; or (n, H, W) depth codes, 0 the background."""
+    landmarks_px: Floats
+    """(n, K, 2) continuous pixels, NaN where missing."""
+    landmarks_z_mm: Floats
+    """(n, K) depth of each landmark, in the frame of the codes; all NaN where the images are masks."""
+    depth_near_mm: Floats
+    """(n,) the depth whose code is 1; NaN where the images are masks."""
+    depth_steps_per_mm: Floats
+    """(n,) codes per mm; NaN where the images are masks."""
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory."""
+        return sum(int(getattr(self, field.name).nbytes) for field in fields(self))
+
+    def take(self, rows: Rows) -> "Block":
+        """Return some of the samples."""
+        return Block(*(getattr(self, field.name)[rows] for field in fields(self)))
+
+    def mirrored(self, width: int) -> "Block":
+        """Return the samples as a mirror shows them: right hands as left ones."""
+        images = self.images[:, :, ::-1] if self.images.dtype == np.uint16 else None
+        if images is None:
+            images = pack_masks(unpack_masks(self.images, width)[:, :, ::-1])
+        landmarks = self.landmarks_px * (-1, 1) + (width, 0)
+        numbers = (self.landmarks_z_mm, self.depth_near_mm, self.depth_steps_per_mm)
+        return Block(self.indices, np.ascontiguousarray(images), landmarks, *numbers)
+
+
+def join_blocks(blocks: Sequence[Block]) -> Block:
+    """Return the samples of some blocks as one."""
+    return Block(*(np.concatenate([getattr(block, field.name) for block in blocks]) for field in fields(Block)))
+
+
+def mask_block(indices: NDArray[np.int64], masks: NDArray[np.bool_], landmarks_px: Floats) -> Block:
+    """Return masks (n, H, W) with their landmarks (n, K, 2) as a block."""
+    nothing = np.full(len(masks), np.nan)
+    return Block(indices, pack_masks(masks), landmarks_px, np.full(landmarks_px.shape[:2], np.nan), nothing, nothing)
+
+
+def pack_masks(masks: NDArray[np.bool_] | NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Pack masks (n, H, W) to (n, H, W / 8), rounded up."""
+    return np.packbits(masks, axis=2)
+
+
+def unpack_masks(packed: NDArray[Any], width: int) -> NDArray[np.uint8]:
+    """Return packed masks as (n, H, W), 0 or 1."""
+    return np.unpackbits(packed, axis=2, count=width)

@@ -1,0 +1,235 @@
+"""Checkpoints: what a network is, its weights, and where its training stands. JSON and safetensors, never pickle.
+
+A folder holds one checkpoint: ``checkpoint.json``, which names the files of tensors with their digests and is written
+last. So whatever happens, the folder holds a whole checkpoint or none.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+import synthgen
+from synthgen.errors import SynthgenError
+from synthgen.storage import write_file
+from synthgen.training.domain import Domain
+from synthgen.training.model import LabelSpace, build_model, count_parameters
+from synthgen.training.recipe import Recipe
+
+FORMAT, VERSION = "synthgen-checkpoint", 1
+CARD = "checkpoint.json"
+_MAX_CARD_BYTES = 4 * 2**20
+_MAX_TENSORS_BYTES = 16 * 2**30
+_WEIGHTS, _MOMENTUM = "weights", "momentum"
+
+Tensors = dict[str, Tensor]
+
+
+class CheckpointError(SynthgenError):
+    """A checkpoint that is missing, damaged, of a newer version, or of another training."""
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """Data that a network has seen."""
+
+    kind: Literal["dataset", "scan set"]
+    name: str
+    sha256: str
+    """Of the dataset's manifest, or of the scan set's file."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """How far a training is."""
+
+    epoch: int = 0
+    """The one that goes on, from 0."""
+    position: int = 0
+    """Samples of that epoch that are done."""
+    updates: int = 0
+    """Of the weights, through all epochs."""
+    loss_sum: float = 0.0
+    """Of the updates since the last line of the log."""
+    loss_count: int = 0
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network, what it is for and how it came about."""
+
+    domain: Domain
+    recipe: Recipe
+    history: tuple[TrainedOn, ...]
+    """The data of all its trainings, the last one last."""
+    place: Place
+    weights: Tensors
+    momentum: Tensors
+    """Of the optimizer; empty once the training has ended."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training has ended."""
+        return self.place.epoch >= self.recipe.epochs
+
+    @property
+    def labels(self) -> LabelSpace:
+        """How the network's numbers become landmarks."""
+        return label_space(self.domain, self.recipe)
+
+    def model(self) -> nn.Module:
+        """Return the network, on the CPU, ready to predict.
+
+        Raises:
+            CheckpointError: The weights are those of another network.
+
+        """
+        model = _empty_model(self.domain, self.recipe)
+        expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+        if expected != {name: tensor.shape for name, tensor in self.weights.items()}:
+            raise CheckpointError(f"weights: are not those of network {self.recipe.arch}; restore the checkpoint")
+        model.load_state_dict({name: tensor.clone() for name, tensor in self.weights.items()}, assign=True)
+        return model.eval()
+
+
+def label_space(domain: Domain, recipe: Recipe) -> LabelSpace:
+    """Return how landmarks become the numbers of a network."""
+    return LabelSpace(domain.width, domain.height, recipe.label_range, recipe.input == "depth")
+
+
+def outputs_of(domain: Domain, recipe: Recipe) -> int:
+    """Return how many numbers a network puts out."""
+    return len(domain.landmarks) * label_space(domain, recipe).coordinates
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint in the place of the one that the folder held.
+
+    Raises:
+        CheckpointError: The folder cannot be written.
+
+    """
+    files = {}
+    try:
+        for kind, tensors in ((_WEIGHTS, checkpoint.weights), (_MOMENTUM, checkpoint.momentum)):
+            if tensors:
+                content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+                name = f"{kind}-{checkpoint.place.updates:09d}.safetensors"
+                write_file(folder / name, content)
+                sha256 = hashlib.sha256(content).hexdigest()
+                files[kind] = {"file": name, "bytes": len(content), "sha256": sha256}
+        card = {
+            "format": FORMAT,
+            "version": VERSION,
+            "synthgen": synthgen.__version__,
+            "domain": checkpoint.domain.to_json(),
+            "label_range": [-checkpoint.recipe.label_range, checkpoint.recipe.label_range],
+            "recipe": checkpoint.recipe.model_dump(mode="json"),
+            "history": [asdict(data) for data in checkpoint.history],
+            "place": asdict(checkpoint.place),
+            "files": files,
+        }
+        write_file(folder / CARD, (json.dumps(card, indent=2, allow_nan=False) + "\n").encode())
+        for path in folder.glob("*.safetensors"):
+            if path.name not in {file["file"] for file in files.values()}:
+                path.unlink()
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from None
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Tell whether a folder holds a checkpoint."""
+    return (folder / CARD).is_file()
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        CheckpointError: There is none, it is damaged, or of a newer version.
+
+    """
+    path = folder / CARD
+    card = _read_card(path)
+    try:
+        domain, recipe = Domain.from_json(card["domain"]), Recipe.model_validate(card["recipe"])
+        history = tuple(TrainedOn(**data) for data in card["history"])
+        place = Place(**card["place"])
+        files = {kind: (str(f["file"]), int(f["bytes"]), str(f["sha256"])) for kind, f in card["files"].items()}
+        # Before anything is allocated: the network must be as large as its file.
+        needed = 4 * count_parameters(_empty_model(domain, recipe))
+        sound = files[_WEIGHTS][1] >= needed and all(Path(name).name == name for name, _, _ in files.values())
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        text = str(error).splitlines()[0]
+        raise CheckpointError(f"{path}: is damaged ({text:.100}); restore it or train again") from None
+    if not sound:
+        raise CheckpointError(f"{path}: its files are not those of this network; restore it or train again")
+    weights = _read_tensors(folder, files[_WEIGHTS])
+    momentum = _read_tensors(folder, files[_MOMENTUM]) if _MOMENTUM in files else {}
+    return Checkpoint(domain, recipe, history, place, weights, momentum)
+
+
+def check_same_domain(checkpoint: Checkpoint, domain: Domain, model: Path, data: str) -> None:
+    """Refuse data that a network was not made for.
+
+    Raises:
+        CheckpointError: The landmarks, the size or the framing differ.
+
+    """
+    difference = checkpoint.domain.difference(domain)
+    if difference:
+        raise CheckpointError(
+            f"{model}: is of another domain than {data} ({difference}); use data and networks of one spec"
+        )
+
+
+def _empty_model(domain: Domain, recipe: Recipe) -> nn.Module:
+    """Return a network that has shapes, but no memory."""
+    with torch.device("meta"):
+        size = (domain.width, domain.height)
+        return build_model(recipe.arch, size, outputs_of(domain, recipe), recipe.dropout, recipe.seed)
+
+
+def _read_card(path: Path) -> Mapping[str, Any]:
+    try:
+        with path.open("rb") as file:
+            card = json.loads(file.read(_MAX_CARD_BYTES))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: is missing; give a folder that `synthgen train` wrote") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({str(error)[:100]}); restore it or train again") from None
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise CheckpointError(f"{path}: is not of a synthgen network; give a folder that `synthgen train` wrote")
+    version = card.get("version")
+    if type(version) is not int or version > VERSION:
+        raise CheckpointError(
+            f"{path}: version {version!r:.20} is newer than {VERSION}, which this program knows; update synthgen"
+        )
+    return card
+
+
+def _read_tensors(folder: Path, file: tuple[str, int, str]) -> Tensors:
+    name, size, sha256 = file
+    path = folder / name
+    try:
+        if path.stat().st_size != size or size > _MAX_TENSORS_BYTES:
+            raise CheckpointError(f"{path}: has not the {size} bytes that {CARD} tells of; restore it or train again")
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); restore it or train again") from None
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise CheckpointError(f"{path}: has changed (its checksum is another); restore it or train again")
+    try:
+        tensors = load(content)
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: is no safetensors file ({str(error)[:80]}); restore it") from None
+    if any(tensor.dtype != torch.float32 for tensor in tensors.values()):
+        raise CheckpointError(f"{path}: holds tensors that are not float32; restore it or train again")
+    return tensors

@@ -1,0 +1,111 @@
+"""What a training is given: the network and its data, what to write, and whom to tell."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Protocol
+
+from torch import Tensor
+
+from synthgen.training.blocks import ShardBlocks
+from synthgen.training.checkpoint import TrainedOn, label_space
+from synthgen.training.domain import Domain
+from synthgen.training.prepare import Preparation
+from synthgen.training.recipe import Recipe
+from synthgen.training.source import Dataset
+from synthgen.training.stream import ALONE, Batches, Epochs, Ranks, Stream
+
+VALIDATION_SAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be trained."""
+
+    recipe: Recipe
+    domain: Domain
+    data: Epochs
+    history: tuple[TrainedOn, ...]
+    """The data of this training last, of earlier ones before it."""
+    validation: Batches | None = None
+    """Looked at after each epoch."""
+    weights: dict[str, Tensor] | None = None
+    """To begin with; random ones if left out."""
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What is written while a training runs."""
+
+    folder: Path
+    save_every_s: float = 300.0
+    """Besides the ends of epochs; 0 saves after every update."""
+    log_every: int = 50
+    """Updates of a line in the log."""
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A training at one moment."""
+
+    epoch: int
+    """From 1."""
+    epochs: int
+    updates: int
+    all_updates: int
+    loss: float
+    """Mean since the last line of the log."""
+    samples_per_s: float
+    seconds_left: float
+
+
+class Listener(Protocol):
+    """Who is told what a training does."""
+
+    def say(self, line: str) -> None:
+        """Tell one line."""
+
+    def show(self, progress: Progress) -> None:
+        """Tell how far the training is; called with every line of the log."""
+
+
+class Silent:
+    """A listener that keeps everything to itself."""
+
+    def say(self, line: str) -> None:
+        """Drop the line."""
+
+    def show(self, progress: Progress) -> None:
+        """Drop the progress."""
+
+
+def dataset_job(
+    dataset: Dataset, recipe: Recipe, ranks: Ranks = ALONE, weights: dict[str, Tensor] | None = None
+) -> Job:
+    """Return the training of a network on a dataset, with its validation samples looked at after each epoch.
+
+    Args:
+        dataset: An open dataset.
+        recipe: How to train.
+        ranks: Which of several processes this is.
+        weights: To begin with; random ones if left out.
+
+    Raises:
+        DatasetError: The dataset has no samples for training, or its labels cannot be read.
+
+    """
+    labels = label_space(dataset.domain, recipe)
+    artefacts = dataset.artefacts if recipe.artefacts else None
+    preparation = Preparation(labels, artefacts, dataset.spec.seed, recipe.augmentation, recipe.seed)
+    blocks = ShardBlocks(dataset, "train", recipe.input, recipe.samples)
+    data = Stream(blocks, preparation, recipe.batch, recipe.seed, ranks=ranks)
+    history = (TrainedOn("dataset", dataset.title, dataset.sha256),)
+    return Job(recipe, dataset.domain, data, history, _validation(dataset, recipe, preparation), weights)
+
+
+def _validation(dataset: Dataset, recipe: Recipe, preparation: Preparation) -> Batches | None:
+    """Return the validation samples as stored, with the artefacts of epoch 0 but not moved."""
+    if not any(shard.split == "validation" for shard in dataset.shards):
+        return None
+    blocks = ShardBlocks(dataset, "validation", recipe.input, VALIDATION_SAMPLES)
+    return Stream(blocks, replace(preparation, augmentation=None), recipe.batch, window=0).epoch(0)
