@@ -15,7 +15,7 @@ import pytest
 from fake_scans import content, refusal, voxels, write_all, write_itk, write_nifti
 
 from synthgen.errors import ScanError
-from synthgen.training import raster
+from synthgen.training import voxel_file
 from synthgen.training.images import read_image
 
 
@@ -148,8 +148,8 @@ def test_a_packed_file_that_holds_more_than_it_says_takes_no_memory(tmp_path):
 
 @pytest.mark.parametrize("name", KIND_NAMES[:1] + KIND_NAMES[5:])
 def test_what_does_not_fit_the_memory_is_refused_before_it_is_read(all_kinds, name, monkeypatch):
-    monkeypatch.setattr(raster.psutil, "virtual_memory", lambda: SimpleNamespace(available=10))
-    monkeypatch.setattr(raster.np, "empty", None)
+    monkeypatch.setattr(voxel_file.psutil, "virtual_memory", lambda: SimpleNamespace(available=10))
+    monkeypatch.setattr(voxel_file.np, "empty", None)
 
     assert "memory are free" in refusal(all_kinds[0].parent / name)
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from synthgen.training import raster
+from synthgen.training import voxel_file
 from synthgen.training.images import Picture, Volume, read_image
 
 DATA = Path(__file__).parents[2] / "shared" / "data"
@@ -83,7 +83,7 @@ def test_nifti_units_are_brought_to_mm(tmp_path):
 
 @pytest.mark.parametrize("piece", [2, 3, 5, 65536])
 def test_nifti_in_several_gzip_members_is_read(tmp_path, piece, monkeypatch):
-    monkeypatch.setattr(raster, "_PACKED", piece)
+    monkeypatch.setattr(voxel_file, "_PACKED", piece)
     whole = write_nifti(tmp_path / "whole.nii", voxels(), affine_of())
     data = whole.read_bytes()
     parts = tmp_path / "parts.nii.gz"
