@@ -255,7 +255,7 @@ def test_another_spec_is_refused_with_the_difference(sealed):
 
 def test_other_versions_are_refused(tmp_path, spec, monkeypatch):
     start_dataset(tmp_path, spec)
-    monkeypatch.setattr(dataset_module, "environment", lambda: {"numpy": "9.9"})
+    monkeypatch.setattr(dataset_module, "environment", lambda engine: {"numpy": "9.9"})
 
     with pytest.raises(DatasetError, match=r"was begun with other versions .*numpy: 1\.\S+ -> 9\.9"):
         start_dataset(tmp_path, spec)
