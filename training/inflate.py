@@ -30,7 +30,7 @@ _RUN_BITS = np.array([0] * 8 + [1] * 4 + [2] * 4 + [3] * 4 + [4] * 4 + [5] * 4 +
 _RUN = np.append(3 + np.append(0, np.cumsum(1 << _RUN_BITS[:27])), 258)
 _BACK_BITS = np.array([0, 0, *np.repeat(np.arange(14), 2)])
 _BACK = 1 + np.append(0, np.cumsum(1 << _BACK_BITS[:29]))
-_FIXED = np.array([8] * 144 + [9] * 112 + [7] * 24 + [8] * 8 + [5] * 30, dtype=np.uint8)
+_FIXED = np.array([8] * 144 + [9] * 112 + [7] * 24 + [8] * 8 + [5] * 32, dtype=np.uint8)
 _MIRRORED = np.array([int(f"{byte:08b}"[::-1], 2) for byte in range(256)])
 _SYMBOLS, _BACKS = 288, 30
 _NARROW, _WIDE, _BACK_WIDTH = 9, 11, 7
@@ -83,7 +83,7 @@ def _inflate_all(
 ) -> None:  # pragma: no cover
     lengths, used, place = np.zeros(320, np.uint8), np.zeros(320, np.int64), np.zeros(16, np.int64)
     literals = (np.zeros(1 << _WIDE, np.uint16), np.zeros(16, np.int64), np.zeros(_SYMBOLS, np.uint16))
-    backs = (np.zeros(1 << _BACK_WIDTH, np.uint16), np.zeros(16, np.int64), np.zeros(_BACKS, np.uint16))
+    backs = (np.zeros(1 << _BACK_WIDTH, np.uint16), np.zeros(16, np.int64), np.zeros(_BACKS + 2, np.uint16))
     for n in range(len(starts)):
         target = out[n * size : (n + 1) * size + 8]
         width = _NARROW if ends[n] - starts[n] < _LONG else _WIDE
@@ -120,7 +120,7 @@ def _inflate_one(stream: Any, out: Bytes, work: Any, codes: Any) -> int:  # prag
         sound = False
         if kind == 1:
             sound = _build(_FIXED[:_SYMBOLS], np.arange(_SYMBOLS), literals, width, work[2])
-            sound = sound and _build(_FIXED[_SYMBOLS:], np.arange(_BACKS), backs, _BACK_WIDTH, work[2])
+            sound = sound and _build(_FIXED[_SYMBOLS:], np.arange(_BACKS + 2), backs, _BACK_WIDTH, work[2])
         elif kind == 2:
             at, word, count, sound = _read_codes((data, at, end), word, count, work, codes)
         if not sound:
