@@ -2,9 +2,10 @@
 PYTHON ?= $(firstword $(foreach name,python3.11 python3 python,$(shell $(name) -c 'import sys; sys.version_info[:2] == (3, 11) and print("$(name)")' 2>/dev/null)))
 BIN := .venv/bin
 WORKERS ?= 2
+REAL ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test view check docs bench clean
+.PHONY: help setup demo test view check docs bench experiment clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -51,10 +52,21 @@ bench: setup ## every measurement that the docs quote; half an hour
 	$(BIN)/python -m benchmarks.pose_coverage
 	$(BIN)/python -m benchmarks.label_truth
 	$(BIN)/python -m benchmarks.engines
+	$(BIN)/synthgen render --spec hand --engine raster --count 10000 --workers $(WORKERS) --out data/bench_hand
+	$(BIN)/python -m benchmarks.streaming --data data/bench_hand --what read
+	$(BIN)/python -m benchmarks.streaming --data data/bench_hand --what train
+	$(BIN)/python -m benchmarks.neighbours
 	$(BIN)/python -m benchmarks.scan_truth --spec paper_body --spacing 1.5 -n 50
 	$(BIN)/python -m benchmarks.scan_truth --spec body --spacing 4 -n 20
 	$(BIN)/python -m benchmarks.scan_truth --spec hand --spacing 1.5 -n 25
 	$(BIN)/python -m benchmarks.scan_truth --spec hand --spacing 4 -n 25
+
+experiment: setup ## the paper's methods on nine real radiographs in REAL; an hour
+	$(BIN)/synthgen render --spec hand --engine raster --count 62500 --workers $(WORKERS) --out data/hand_62500
+	$(BIN)/python -m benchmarks.radiographs --data $(REAL) --out data/radiographs
+	test -e data/radiographs/scans.h5 || $(BIN)/synthgen scans build data/radiographs/scans.csv --spec hand --out data/radiographs/scans.h5
+	$(BIN)/synthgen experiment --data data/hand_62500 --scans data/radiographs/scans.h5 --recipe quick_hand --folds 3 --out results/quick_hand
+	$(BIN)/synthgen experiment --data data/hand_62500 --scans data/radiographs/scans.h5 --recipe quick_heatmap --folds 3 --out results/quick_heatmap
 
 clean: ## everything that make made, except data/
 	rm -rf .venv .view build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,13 +1,17 @@
 """The dataset card (README.md) and the licence."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from synthgen.generator.manifest import RENDERERS, DatasetInfo
+from synthgen.generator.layout import PEOPLE, POSES
+from synthgen.generator.manifest import RENDERERS, DatasetInfo, environment
 from synthgen.generator.shards import SPLITS, ShardPlan, ShardReceipt
 from synthgen.safe_yaml import to_yaml
+
+if TYPE_CHECKING:
+    from synthgen.generator.statistics import Spread, Statistics
 
 _SIZES = (
     (10**3, "n<1K"),
@@ -30,18 +34,20 @@ def card(
     plans: Sequence[ShardPlan],
     receipts: Sequence[ShardReceipt],
     features: Sequence[Mapping[str, Any]],
+    numbers: "Statistics | None" = None,
 ) -> str:
-    """Return the text of README.md.
+    """Return the text of README.md; the same data give the same text.
 
     Args:
         info: The dataset.
         plans: Its shards.
         receipts: What they turned out to be, in the same order.
         features: The columns, as `datasets` declares them.
+        numbers: What its samples are like.
 
     """
     front = to_yaml(_front_matter(info, plans, receipts, features))
-    body = Template(_text("card.txt")).substitute(_facts(info, plans))
+    body = Template(_text("card.txt")).substitute(_facts(info, plans), **_numbers(info, numbers))
     return f"---\n{front}---\n\n{body}"
 
 
@@ -66,14 +72,7 @@ def _front_matter(
     receipts: Sequence[ShardReceipt],
     features: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    present = [split for split in SPLITS if any(plan.split == split for plan in plans)]
-    splits = []
-    for split in present:
-        own = [(plan, receipt) for plan, receipt in zip(plans, receipts, strict=True) if plan.split == split]
-        size, samples = sum(receipt.bytes for _, receipt in own), sum(plan.samples for plan, _ in own)
-        splits.append({"name": split, "num_bytes": size, "num_examples": samples})
-    # Only the shards are declared: `datasets` reads all of a repository's configurations with one builder.
-    data_files = [{"split": split, "path": f"{split}/*.tar"} for split in present]
+    configs = _configs(plans, receipts, features)
     return {
         "license": "cc0-1.0",
         "pretty_name": pretty_name(info),
@@ -91,9 +90,45 @@ def _front_matter(
             "makehuman",
             "synthgen",
         ],
-        "configs": [{"config_name": "default", "default": True, "data_files": data_files}],
-        "dataset_info": {"config_name": "default", "features": list(features), "splits": splits},
+        "configs": [config for config, _ in configs],
+        "dataset_info": [told for _, told in configs],
     }
+
+
+def _configs(
+    plans: Sequence[ShardPlan], receipts: Sequence[ShardReceipt], features: Sequence[Mapping[str, Any]]
+) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Return each configuration with what is told of it: the shards, their json alone, and one small shard.
+
+    `datasets` reads all configurations of a repository with one builder, so all of these read archives. The label
+    tables are read by their folder, ``data_dir="labels"``.
+    """
+    present = [split for split in SPLITS if any(plan.split == split for plan in plans)]
+    files = [{"split": split, "path": f"{split}/*.tar"} for split in present]
+    pairs = list(zip(plans, receipts, strict=True))
+    splits = [_split(split, [pair for pair in pairs if pair[0].split == split]) for split in present]
+    labels = [feature for feature in features if feature["name"] in {"json", "__key__"}]
+    configs: list[tuple[dict[str, Any], dict[str, Any]]] = [
+        ({"config_name": "default", "default": True, "data_files": files},
+         {"config_name": "default", "features": list(features), "splits": splits}),
+        ({"config_name": "labels", "data_files": files},
+         {"config_name": "labels", "features": labels, "splits": splits}),
+    ]  # fmt: skip
+    if pairs:
+        small = min(pairs, key=lambda pair: (pair[0].samples, -pair[0].number))
+        shown = [{"split": "preview", "path": small[0].path}]
+        told: dict[str, Any] = {
+            "config_name": "preview",
+            "features": list(features),
+            "splits": [_split("preview", [small])],
+        }
+        configs.append(({"config_name": "preview", "data_files": shown}, told))
+    return configs
+
+
+def _split(name: str, pairs: Sequence[tuple[ShardPlan, ShardReceipt]]) -> dict[str, Any]:
+    size, samples = sum(receipt.bytes for _, receipt in pairs), sum(plan.samples for plan, _ in pairs)
+    return {"name": name, "num_bytes": size, "num_examples": samples}
 
 
 def _facts(info: DatasetInfo, plans: Sequence[ShardPlan]) -> dict[str, str]:
@@ -106,6 +141,7 @@ def _facts(info: DatasetInfo, plans: Sequence[ShardPlan]) -> dict[str, str]:
     subject = {"hand": (f"image of a {info.side} hand", f"images of {info.side} hands", "hands")}.get(
         info.model, ("image of a whole body", "images of whole bodies", "bodies")
     )
+    versions = environment(info.engine)
     return {
         "pretty": pretty_name(info),
         "count": f"{info.count:,}",
@@ -121,9 +157,51 @@ def _facts(info: DatasetInfo, plans: Sequence[ShardPlan]) -> dict[str, str]:
         "half": f"{0.5 / info.depth_steps_per_mm:g}",
         "perspective": "" if orthographic else ", at the distance in `camera`",
         "projected": f"; `{projected}`" if orthographic else "",
-        "landmarks": "\n".join(f"{i}. `{name}`" for i, name in enumerate(info.landmarks, 1)),
         "spec_sha256": info.spec_sha256,
+        "seed": str(info.seed),
+        "version": versions["synthgen"],
+        "versions": f"| {' | '.join(versions)} |\n|{'---|' * len(versions)}\n| {' | '.join(versions.values())} |",
     }
+
+
+def _numbers(info: DatasetInfo, numbers: "Statistics | None") -> dict[str, str]:
+    """Return what the card tells of the samples: landmarks with how often they are seen, bodies, poses."""
+    if numbers is None:
+        rows = [f"{k}. `{name}`" for k, name in enumerate(info.landmarks, 1)]
+        return {"landmarks": "\n".join(rows), "statistics": ""}
+    shares = zip(info.landmarks, numbers.visible, numbers.in_frame, strict=True)
+    rows = [f"| {k} | `{name}` | {seen:.1%} | {inside:.1%} |" for k, (name, seen, inside) in enumerate(shares, 1)]
+    table = ["| | landmark | visible | inside the image |", "|---|---|---|---|", *rows]
+    return {"landmarks": "\n".join(table), "statistics": "\n".join(_statistics(numbers))}
+
+
+def _statistics(numbers: "Statistics") -> Iterator[str]:
+    if not numbers.people and numbers.women is None and not numbers.poses:
+        return
+    yield "\n## Who and how"
+    if numbers.measured:
+        yield (f"Of {numbers.samples:,} samples; heights, weights, lengths and breadths are measured on the bodies of "
+               f"the first {numbers.measured:,} training samples, as in anthropometry.")  # fmt: skip
+    if numbers.women is not None:
+        yield f"{numbers.women:.1%} of the bodies are female, {1 - numbers.women:.1%} male."
+    if numbers.people:
+        yield "\n| | mean ± SD | 1 % | median | 99 % |\n|---|---|---|---|---|"
+        for spread in numbers.people:
+            low, _, middle, _, high = (f"{value:,.{_digits(spread)}f}" for value in spread.percentiles)
+            name = f"{spread.name}, {spread.unit}" if spread.unit else spread.name
+            mean, deviation = (f"{value:,.{_digits(spread)}f}" for value in (spread.mean, spread.deviation))
+            yield f"| {name} | {mean} ± {deviation} | {low} | {middle} | {high} |"
+    if numbers.people or numbers.women is not None:
+        yield f"\n![Distributions of age, sex and measures]({PEOPLE})"
+    if numbers.poses:
+        yield "\nAngles of the joints as drawn: 98 % of the samples thin, the middle half thick, the median as a dot."
+        yield f"\n![Ranges of the joints' angles]({POSES})"
+    yield ""
+
+
+def _digits(spread: "Spread") -> int:
+    """Return how many decimals a quantity is told with."""
+    return {"": 2, "mm": 0}.get(spread.unit, 1)
 
 
 def _text(name: str) -> str:

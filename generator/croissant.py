@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from synthgen.generator.card import pretty_name
+from synthgen.generator.layout import labels_path
 from synthgen.generator.manifest import RENDERERS, DatasetInfo
 from synthgen.generator.shards import SPLITS, ShardPlan
-from synthgen.generator.tables import labels_path
 
 _CONTEXT = {
     "@language": "en",

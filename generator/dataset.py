@@ -9,11 +9,9 @@ from typing import Any
 from filelock import FileLock
 
 from synthgen.errors import DatasetError
+from synthgen.generator.layout import CHECKSUMS, LOCK, RUN_FILE, SPEC
 from synthgen.generator.manifest import DatasetInfo, describe, environment, lock_difference, lock_text
 from synthgen.generator.seal import (
-    CHECKSUMS,
-    LOCK,
-    SPEC,
     SheetDrawer,
     draw_sheet,
     is_sealed,
@@ -52,7 +50,6 @@ __all__ = [
 
 GUARD = ".synthgen.lock"
 """Held while a folder is started or sealed; it stays, empty, and is no part of the dataset."""
-_RUN_FILE = "run.json"
 
 
 @dataclass(frozen=True)
@@ -148,7 +145,7 @@ def seal_dataset(root: Path, spec: Spec, plans: Sequence[ShardPlan], draw: Sheet
         if not all(shard_done(plan, root) for plan in plans):
             return False
         if not is_sealed(root, plans):
-            write_seal(root, describe(spec), plans, draw or draw_sheet)
+            write_seal(root, spec, plans, draw or draw_sheet)
         shutil.rmtree(root / PARTS, ignore_errors=True)
         remove_abandoned(root)
     return True
@@ -188,7 +185,7 @@ def _check_foreign(root: Path) -> None:
     if (root / SPEC).is_file():
         return
     # A run that was killed before it wrote the spec leaves these and nothing else.
-    beginnings = {GUARD, "spec", _RUN_FILE}
+    beginnings = {GUARD, "spec", RUN_FILE}
     own = {path.relative_to(root).as_posix() for path in (root / "spec").glob("*")}
     foreign = sorted({path.name for path in root.iterdir()} - beginnings)
     foreign += sorted(name for name in own if name != LOCK and not name.endswith(".partial"))

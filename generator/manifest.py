@@ -18,7 +18,7 @@ FORMAT = "synthgen-dataset"
 FORMAT_VERSION = 1
 RENDERERS = {"blender": "Blender", "raster": "synthgen's own raster engine, which tests hold to Blender's pixels"}
 """How the engines are called where people read."""
-_PACKAGES = ("anny", "llvmlite", "numba", "numpy", "pillow", "pyarrow", "pyyaml", "scipy")
+_PACKAGES = ("anny", "llvmlite", "matplotlib", "numba", "numpy", "pillow", "pyarrow", "pyyaml", "scipy")
 _ENGINE_PACKAGES = {"blender": ("bpy",), "raster": ()}
 """What the bytes of a dataset depend on."""
 
@@ -32,6 +32,7 @@ class DatasetInfo:
     model: str
     side: str
     count: int
+    seed: int
     width: int
     """Pixels."""
     height: int
@@ -62,6 +63,7 @@ def describe(spec: Spec) -> DatasetInfo:
         model=spec.model,
         side=spec.side,
         count=spec.count,
+        seed=spec.seed,
         width=spec.image.width,
         height=spec.image.height,
         landmarks=landmarks.names,
@@ -104,6 +106,7 @@ def manifest(info: DatasetInfo, plans: Sequence[ShardPlan], receipts: Sequence[S
         "model": info.model,
         "side": info.side,
         "count": info.count,
+        "seed": info.seed,
         "image": {"width": info.width, "height": info.height},
         "landmarks": list(info.landmarks),
         "projection": info.projection,

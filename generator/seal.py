@@ -5,55 +5,89 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synthgen.errors import DatasetError
 from synthgen.generator.card import card, license_text
-from synthgen.generator.manifest import DatasetInfo, manifest, timm_info, to_json
-from synthgen.generator.shards import SPLITS, ShardPlan, read_part, read_shard
+from synthgen.generator.layout import (
+    CARD,
+    CHECKSUMS,
+    CROISSANT,
+    INFO,
+    LANDMARKS,
+    LICENSE,
+    LOCK,
+    MANIFEST,
+    PEOPLE,
+    POSES,
+    PREVIEW,
+    SHEET,
+    SPEC,
+    labels_path,
+)
+from synthgen.generator.manifest import DatasetInfo, describe, manifest, timm_info, to_json
+from synthgen.generator.shards import ShardPlan, read_part, read_shard
 from synthgen.sample import Sample, decode_sample
+from synthgen.spec import Spec
 from synthgen.storage import file_sha256, write_file
 
-SPEC = "spec/spec.yaml"
-LOCK = "spec/environment.lock"
-MANIFEST = "manifest.json"
-CHECKSUMS = "SHA256SUMS"
-SHEET = "assets/contact_sheet.png"
+if TYPE_CHECKING:
+    from synthgen.generator.statistics import Statistics
+
 SHEET_SAMPLES = 48
 SheetDrawer = Callable[[Sequence[Sample], DatasetInfo], bytes]
 """Draws samples as a PNG."""
 
 
-def write_seal(root: Path, info: DatasetInfo, plans: Sequence[ShardPlan], draw: SheetDrawer) -> None:
-    """Write everything around the shards, the checksums last: they are the seal."""
+def write_seal(root: Path, spec: Spec, plans: Sequence[ShardPlan], draw: SheetDrawer) -> None:
+    """Write everything around the shards, the checksums last: they are the seal.
+
+    Args:
+        root: The dataset folder.
+        spec: Resolved.
+        plans: All shards of the dataset.
+        draw: Draws the contact sheet.
+
+    """
     # Here, because workers import this module too and need no pyarrow: 30 MB each.
-    from synthgen.generator import tables  # noqa: PLC0415
+    from synthgen.generator import showcase, statistics, tables  # noqa: PLC0415
     from synthgen.generator.croissant import croissant  # noqa: PLC0415
 
     # A seal that is cut off must not look like a seal.
     (root / CHECKSUMS).unlink(missing_ok=True)
-    schema = tables.read_schema(plans, root)
+    info, schema = describe(spec), tables.read_schema(plans, root)
     receipts = tables.write_labels(plans, root, schema)
     tables.write_preview(plans, root, schema)
-    write_file(root / SHEET, draw(_first_samples(root, plans), info))
-    write_file(root / MANIFEST, to_json(manifest(info, plans, receipts)))
-    write_file(root / "_info.json", to_json(timm_info(info, plans)))
-    write_file(root / "LICENSE", license_text().encode())
+    measurer = showcase.body_measurer(spec, tables.recipe_names(schema, "shape"))
+    numbers = statistics.read_statistics(root, plans, measurer)
+    written = {SHEET: draw(_first_samples(root, plans), info), LANDMARKS: showcase.landmark_png(spec)}
+    written |= _plots(numbers)
+    written[MANIFEST] = to_json(manifest(info, plans, receipts))
+    written[INFO] = to_json(timm_info(info, plans))
+    written[LICENSE] = license_text().encode()
     digests = {receipt.path: receipt.sha256 for receipt in receipts}
-    written = [
-        tables.PREVIEW,
-        *(tables.labels_path(split) for split in SPLITS if any(plan.split == split for plan in plans)),
-    ]
-    for path in (*written, SPEC, LOCK, SHEET, MANIFEST, "_info.json", "LICENSE"):
+    for path in (PREVIEW, *sorted({labels_path(plan.split) for plan in plans}), SPEC, LOCK):
         digests[path] = file_sha256(root / path)
-    for path, text in (
-        ("README.md", card(info, plans, receipts, tables.card_features(schema)).encode()),
-        ("croissant.json", to_json(croissant(info, plans, digests))),
-    ):
-        write_file(root / path, text)
-        digests[path] = hashlib.sha256(text).hexdigest()
+    written[CARD] = card(info, plans, receipts, tables.card_features(schema), numbers).encode()
+    digests |= {path: hashlib.sha256(data).hexdigest() for path, data in written.items()}
+    written[CROISSANT] = to_json(croissant(info, plans, digests))
+    digests[CROISSANT] = hashlib.sha256(written[CROISSANT]).hexdigest()
+    for path, data in written.items():
+        write_file(root / path, data)
     lines = [f"{digests[path]}  {path}\n" for path in sorted(digests)]
     write_file(root / CHECKSUMS, "".join(lines).encode())
+
+
+def _plots(numbers: "Statistics") -> dict[str, bytes]:
+    """Return the plots of what there is to plot, by path."""
+    from synthgen.generator.plots import people_png, poses_png  # noqa: PLC0415 (matplotlib)
+
+    plots = {}
+    if numbers.people or numbers.women is not None:
+        plots[PEOPLE] = people_png(numbers)
+    if numbers.poses:
+        plots[POSES] = poses_png(numbers)
+    return plots
 
 
 def is_sealed(root: Path, plans: Sequence[ShardPlan]) -> bool:
@@ -78,7 +112,7 @@ def read_manifest(root: Path) -> dict[str, Any]:
     """
     try:
         told = json.loads((root / MANIFEST).read_bytes())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(
             f"{root / MANIFEST}: cannot be read ({error}); render the dataset again to seal it"
         ) from None
@@ -97,12 +131,26 @@ def read_checksums(root: Path) -> list[tuple[str, str]]:
         text = (root / CHECKSUMS).read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise DatasetError(f"{root / CHECKSUMS}: cannot be read ({error}); the dataset is not sealed") from None
+    return parse_checksums(text, str(root / CHECKSUMS))
+
+
+def parse_checksums(text: str, where: str) -> list[tuple[str, str]]:
+    """Return the relative paths that the text of ``SHA256SUMS`` lists, with their digests.
+
+    Args:
+        text: The text.
+        where: What errors call it.
+
+    Raises:
+        DatasetError: A line is no checksum, or a path leads out of the folder.
+
+    """
     listed = []
     for line in text.splitlines():
         sha256, _, path = line.partition("  ")
         inside = PurePosixPath(path)
         if len(sha256) != 64 or not path or inside.is_absolute() or ".." in inside.parts:
-            raise DatasetError(f"{root / CHECKSUMS}: {line!r:.100} is no checksum; restore it")
+            raise DatasetError(f"{where}: {line!r:.100} is no checksum; restore it")
         listed.append((path, sha256))
     return listed
 

@@ -3,7 +3,7 @@
 import io
 import itertools
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +12,36 @@ import pyarrow.json
 import pyarrow.parquet as pq
 
 from synthgen.errors import DatasetError
+from synthgen.generator.layout import PREVIEW, labels_path
 from synthgen.generator.shards import PARTS, SPLITS, ShardPlan, ShardReceipt, read_part, read_shard
 from synthgen.sample import FIELDS, sample_key
 from synthgen.storage import atomic_file
 
-PREVIEW = "preview/preview.parquet"
 PREVIEW_SAMPLES = 100
 IMAGES = ("mask.png", "depth.png")
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
-def labels_path(split: str) -> str:
-    """Return the path of a split's labels, relative to the dataset."""
-    return f"labels/{split}-00000.parquet"
-
-
 def read_schema(plans: Sequence[ShardPlan], root: Path) -> pa.Schema:
-    """Return the types of the samples' json, from the first one; an empty recipe has no column."""
+    """Return the types of the samples' json, from the first one."""
     _, lines = read_part(plans[0], root)
-    types = {field: _type(value, field) for field, value in json.loads(lines[0]).items()}
+    return schema_of(json.loads(lines[0]))
+
+
+def schema_of(fields: Mapping[str, Any]) -> pa.Schema:
+    """Return the types of a sample's fields; an empty recipe has no column.
+
+    Raises:
+        DatasetError: A value has none.
+
+    """
+    types = {field: _type(fields[field], field) for field in FIELDS}
     return pa.schema([(field, types[field]) for field in FIELDS if types[field] != pa.struct([])])
+
+
+def recipe_names(schema: pa.Schema, part: str) -> list[str]:
+    """Return the names in the shape, pose or camera of a recipe, in order."""
+    return [child.name for child in schema.field(part).type] if part in schema.names else []
 
 
 def write_labels(plans: Sequence[ShardPlan], root: Path, schema: pa.Schema) -> list[ShardReceipt]:
@@ -42,34 +52,57 @@ def write_labels(plans: Sequence[ShardPlan], root: Path, schema: pa.Schema) -> l
 
     """
     receipts = []
-    full = pa.schema([("key", pa.string()), ("shard", pa.string()), *schema])
     for split in SPLITS:
         own = [plan for plan in plans if plan.split == split]
         if not own:
             continue
-        with atomic_file(root / labels_path(split)) as file, _writer(file, full) as writer:
+        with atomic_file(root / labels_path(split)) as file, _writer(file, label_schema(schema)) as writer:
             for plan in own:
                 receipt, lines = read_part(plan, root)
                 receipts.append(receipt)
-                rows = _parse(lines, schema, plan.path)
-                keys = [sample_key(int(index)) for index in plan.indices]
-                rows = rows.add_column(0, "key", pa.array(keys)).add_column(
-                    1, "shard", pa.array([plan.path] * len(rows))
-                )
-                writer.write_table(rows.cast(full), row_group_size=len(rows))
+                writer.write_table(label_rows(plan, lines, schema), row_group_size=len(lines))
     return receipts
+
+
+def label_schema(schema: pa.Schema) -> pa.Schema:
+    """Return the columns of a label table: key, shard, then the fields of the json."""
+    return pa.schema([("key", pa.string()), ("shard", pa.string()), *schema])
+
+
+def label_rows(plan: ShardPlan, lines: Sequence[bytes], schema: pa.Schema) -> pa.Table:
+    """Return the row group of a shard.
+
+    Args:
+        plan: The shard.
+        lines: The json of its samples, in order.
+        schema: Of the json.
+
+    Raises:
+        DatasetError: A sample does not fit the schema.
+
+    """
+    rows = _parse(lines, schema, plan.path)
+    keys = [sample_key(int(index)) for index in plan.indices]
+    rows = rows.add_column(0, "key", pa.array(keys)).add_column(1, "shard", pa.array([plan.path] * len(rows)))
+    return rows.cast(label_schema(schema))
 
 
 def write_preview(plans: Sequence[ShardPlan], root: Path, schema: pa.Schema) -> None:
     """Write the first samples of the dataset with their images, in one row group."""
     samples = list(itertools.islice(_first_samples(plans, root), PREVIEW_SAMPLES))
+    rows = preview_rows(samples, schema)
+    with atomic_file(root / PREVIEW) as file, _writer(file, rows.schema) as writer:
+        writer.write_table(rows, row_group_size=PREVIEW_SAMPLES)
+
+
+def preview_rows(samples: Sequence[tuple[str, Mapping[str, bytes]]], schema: pa.Schema) -> pa.Table:
+    """Return the preview of samples, which are keys with files by suffix."""
     rows = _parse([members["json"] for _, members in samples], schema, PREVIEW)
     for column, name in enumerate(IMAGES):
         images = [{"bytes": members[name], "path": f"{key}.{name}"} for key, members in samples]
         rows = rows.add_column(column, name, pa.array(images, _IMAGE))
     rows = rows.add_column(0, "key", pa.array([key for key, _ in samples]))
-    with atomic_file(root / PREVIEW) as file, _writer(file, _with_images(rows.schema)) as writer:
-        writer.write_table(rows.cast(_with_images(rows.schema)), row_group_size=PREVIEW_SAMPLES)
+    return rows.cast(_with_images(rows.schema))
 
 
 def card_features(schema: pa.Schema) -> list[dict[str, Any]]:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 import synthgen
-from synthgen import cli_scans, cli_training
+from synthgen import cli_hub, cli_scans, cli_spec, cli_training
 from synthgen.cli_common import SeedOption, SpecOption, check_file
-from synthgen.errors import AssetError, DatasetError, SynthgenError
+from synthgen.errors import AssetError, SynthgenError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,11 +27,11 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-spec_app = typer.Typer(no_args_is_help=True, help="Write, show and check specs.")
 target_app = typer.Typer(no_args_is_help=True, help="MakeHuman and MPFB2 target files as further shape parameters.")
-app.add_typer(spec_app, name="spec")
+app.add_typer(cli_spec.app, name="spec")
 app.add_typer(cli_scans.app, name="scans")
 cli_training.register(app)
+cli_hub.register(app)
 app.add_typer(target_app, name="target")
 
 EngineOption = Annotated[
@@ -242,52 +242,6 @@ def bake() -> None:
 
     _bake(only_if_missing=False)
     typer.echo(model_path("hand").parent)
-
-
-@spec_app.command(
-    "init",
-    epilog="Examples: synthgen spec init hand · synthgen spec init hand --out mine.yaml",
-)
-def spec_init(
-    name: Annotated[str, typer.Argument(help="A built-in: hand, body, paper_hand or paper_body.")],
-    out: Annotated[
-        Path | None, typer.Option("--out", help="File to write, which must not exist; - prints. Default: NAME.yaml.")
-    ] = None,
-) -> None:
-    """Write a commented copy of a built-in spec, to edit."""
-    from synthgen.specfile import init_text
-
-    text = init_text(name)
-    if out == Path("-"):
-        typer.echo(text, nl=False)
-        return
-    out = out or Path(name).with_suffix(".yaml")
-    try:
-        with out.open("x", encoding="utf-8") as file:
-            file.write(text)
-    except FileExistsError:
-        raise DatasetError(f"{out}: exists; choose another --out") from None
-    typer.echo(out)
-
-
-@spec_app.command("show", epilog="Example: synthgen spec show hand")
-def spec_show(
-    spec: Annotated[str, typer.Argument(help="Spec file, or a built-in name.")],
-) -> None:
-    """Check a spec and print it with every name replaced by its content."""
-    from synthgen.specfile import dump_spec, load_spec
-
-    typer.echo(dump_spec(load_spec(spec)), nl=False)
-
-
-@spec_app.command("schema", epilog="Example: synthgen spec schema > spec.schema.json")
-def spec_schema() -> None:
-    """Print the JSON schema of specs, for editors that complete YAML."""
-    import json
-
-    from synthgen.specfile import json_schema
-
-    typer.echo(json.dumps(json_schema(), indent=2))
 
 
 @target_app.command("list", epilog="Example: synthgen target list --model hand")

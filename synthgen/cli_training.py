@@ -19,10 +19,16 @@ if TYPE_CHECKING:
 DataOption = Annotated[str, typer.Option("--data", help="Dataset folder, sealed.")]
 ScansOption = Annotated[Path, typer.Option("--scans", help="Scan set (.h5).")]
 RecipeOption = Annotated[
-    str, typer.Option("--recipe", help="Recipe file, or a built-in: paper_hand, paper_body, quick_hand, quick_body.")
+    str,
+    typer.Option(
+        "--recipe", help="Recipe file, or a built-in: paper_hand, paper_body, quick_hand, quick_body, quick_heatmap."
+    ),
 ]
 InputOption = Annotated[
     Literal["mask", "depth"] | None, typer.Option("--input", help="What the network looks at, instead of the recipe's.")
+]
+ArchOption = Annotated[
+    Literal["paper", "heatmap"] | None, typer.Option("--arch", help="Network, instead of the recipe's.")
 ]
 FoldsOption = Annotated[str, typer.Option("--folds", help="Number of folds, cut by subject, or leave-one-out.")]
 InitOption = Annotated[Path | None, typer.Option("--init", help="Folder of a network that is trained already.")]
@@ -52,6 +58,7 @@ def train(
     data: DataOption,
     out: Annotated[Path, typer.Option("--out", help="Folder of the model.")],
     recipe: RecipeOption = "paper_hand",
+    arch: ArchOption = None,
     inputs: InputOption = None,
     device: DeviceOption = "auto",
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's curves too.")] = False,
@@ -63,7 +70,7 @@ def train(
     from synthgen.training.train import train as run
 
     machine = find_machine(device)
-    job = dataset_job(open_dataset(open_source(data)), _recipe(recipe, inputs), machine.ranks)
+    job = dataset_job(open_dataset(open_source(data)), _recipe(recipe, inputs, arch), machine.ranks)
     with processes(machine), _listening() as listener:
         done = run(job, machine, Keeping(out, tensorboard=tensorboard), listener)
     typer.echo(f"{out}: {done.recipe.arch} network, {done.recipe.epochs} epochs, {done.place.updates:,} updates; "
@@ -111,6 +118,7 @@ def experiment(
     scans: ScansOption,
     out: Annotated[Path, typer.Option("--out", help="Folder of the results.")] = Path("results"),
     recipe: RecipeOption = "quick_hand",
+    arch: ArchOption = None,
     folds: FoldsOption = "3",
     init: InitOption = None,
     device: DeviceOption = "auto",
@@ -128,7 +136,7 @@ def experiment(
         dataset=open_dataset(open_source(data)),
         scans=read_scanset(scans),
         scans_sha256=file_sha256(scans),
-        recipe=_recipe(recipe, None),
+        recipe=_recipe(recipe, None, arch),
         folds=parse_folds(folds),
         out=out,
         machine=find_machine(device),
@@ -196,11 +204,11 @@ def _beside(target: Path) -> Path:
     return target.with_name(target.name.removesuffix(".json").removesuffix(".mrk").removesuffix(".csv") + ".png")
 
 
-def _recipe(source: str, inputs: str | None) -> "Recipe":
+def _recipe(source: str, inputs: str | None, arch: str | None = None) -> "Recipe":
     from synthgen.training.recipe import load_recipe
 
     recipe = load_recipe(source)
-    return recipe.changed(input=inputs) if inputs else recipe
+    return recipe.changed(input=inputs, arch=arch)
 
 
 @contextmanager

@@ -21,7 +21,7 @@ OURS = {
     "training": {CORE, "training"},
 }
 EVERYTHING = {"synthgen/cli.py", "synthgen/cli_common.py", "synthgen/cli_hub.py", "synthgen/cli_scans.py",
-              "synthgen/cli_training.py"}  # fmt: skip
+              "synthgen/cli_spec.py", "synthgen/cli_training.py"}  # fmt: skip
 """The command line: may import all of ours, inside its commands."""
 
 THEIRS = {

@@ -35,6 +35,9 @@ COMMANDS = (
     ["finetune"],
     ["experiment"],
     ["predict"],
+    ["push"],
+    ["pull"],
+    ["verify"],
 )
 HEAVY = ("bpy", "torch", "dask", "distributed", "pyarrow", "anny", "SimpleITK", "h5py", "numba")
 

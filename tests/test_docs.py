@@ -26,7 +26,7 @@ PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 ALL_PAGES = [*PAGES, *sorted((ROOT / "docs" / "decisions").glob("*.md")), *sorted(ROOT.glob("C*.md"))]
 NOT_RUN = ("make", "git", "pip", "source")
 """Commands that set up what the tests stand on."""
-BLOCK = re.compile(r"(<!-- not run: .+ -->\n\n?)?^( *)```(\w*)\n(.*?)^\2```$", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"(<!-- not run: [^\n]+ -->\n\n?)?^( *)```(\w*)\n(.*?)^\2```$", re.DOTALL | re.MULTILINE)
 OPTION = re.compile(r"(?<![\w-])--?[a-z][a-z-]*")
 CODE_PATH = re.compile(
     r"`((?:tests|benchmarks|docs|generator|synthgen|blender_assets|pose_spaces|shape_spaces|training)/[\w./-]+)`"

@@ -20,7 +20,8 @@ import synthgen
 from synthgen.errors import SynthgenError
 from synthgen.storage import write_file
 from synthgen.training.domain import Domain
-from synthgen.training.model import LabelSpace, build_model, count_parameters
+from synthgen.training.label_space import LabelSpace
+from synthgen.training.model import build_model, count_parameters
 from synthgen.training.recipe import Recipe
 
 FORMAT, VERSION = "synthgen-checkpoint", 1
@@ -102,11 +103,6 @@ class Checkpoint:
 def label_space(domain: Domain, recipe: Recipe) -> LabelSpace:
     """Return how landmarks become the numbers of a network."""
     return LabelSpace(domain.width, domain.height, recipe.label_range, recipe.input == "depth")
-
-
-def outputs_of(domain: Domain, recipe: Recipe) -> int:
-    """Return how many numbers a network puts out."""
-    return len(domain.landmarks) * label_space(domain, recipe).coordinates
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
@@ -193,8 +189,8 @@ def check_same_domain(checkpoint: Checkpoint, domain: Domain, model: Path, data:
 def _empty_model(domain: Domain, recipe: Recipe) -> nn.Module:
     """Return a network that has shapes, but no memory."""
     with torch.device("meta"):
-        size = (domain.width, domain.height)
-        return build_model(recipe.arch, size, outputs_of(domain, recipe), recipe.dropout, recipe.seed)
+        labels = label_space(domain, recipe)
+        return build_model(recipe.arch, labels, len(domain.landmarks), recipe.dropout, recipe.seed)
 
 
 def _read_card(path: Path) -> Mapping[str, Any]:

@@ -19,7 +19,7 @@ from synthgen.geometry import Floats
 from synthgen.training.artefact_batches import apply_artefacts
 from synthgen.training.augment import Augmentation, draw_moves, move_images, move_points
 from synthgen.training.block import Block, Inputs, unpack_masks
-from synthgen.training.model import LabelSpace
+from synthgen.training.label_space import LabelSpace
 
 
 @dataclass(frozen=True)

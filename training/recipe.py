@@ -57,7 +57,7 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: str = Field("own", pattern="^[a-z][a-z0-9_]*$", max_length=64, description="Name of the recipe.")
-    arch: Arch = Field("paper", description="Which network: paper, that of Table 1.")
+    arch: Arch = Field("paper", description="Which network: paper (Table 1) or heatmap.")
     input: Inputs = Field("mask", description="What the network looks at: mask, or normalized depth.")
     label_range: Annotated[float, AfterValidator(_paper_range)] = Field(
         1.0,

@@ -21,14 +21,14 @@ from synthgen.training.checkpoint import (
     has_checkpoint,
     label_space,
     load_checkpoint,
-    outputs_of,
     save_checkpoint,
 )
 from synthgen.training.job import Job, Keeping, Listener, Progress, Silent
+from synthgen.training.label_space import LabelSpace
 from synthgen.training.log import CsvLog, Line, Log, TensorBoardLog
 from synthgen.training.machine import Machine
 from synthgen.training.memory import is_out_of_memory, largest_batch
-from synthgen.training.model import LabelSpace, build_model, landmark_loss
+from synthgen.training.model import build_model, landmark_loss
 from synthgen.training.prepare import Batch
 from synthgen.training.stream import Batches, prefetched
 
@@ -102,8 +102,8 @@ class _Run:
     def __init__(self, job: Job, machine: Machine, begun: Checkpoint | None) -> None:
         recipe, domain = job.recipe, job.domain
         self.job, self.machine, self.place = job, machine, begun.place if begun else Place()
-        size = (domain.width, domain.height)
-        model = build_model(recipe.arch, size, outputs_of(domain, recipe), recipe.dropout, recipe.seed)
+        labels = label_space(domain, recipe)
+        model = build_model(recipe.arch, labels, len(domain.landmarks), recipe.dropout, recipe.seed)
         weights = begun.weights if begun else job.weights
         if weights is not None:
             try:

@@ -1,0 +1,176 @@
+"""Samples a second of our stream and of plain webdataset with pillow on the same shards, and what a training loses.
+
+    python -m benchmarks.streaming --data data/hand --what read      one core; the two take turns
+    python -m benchmarks.streaming --data data/hand --what train     all cores; streamed against in memory
+
+Reading: webdataset gives (mask, landmarks) or (depth in mm, landmarks) of each sample, as docs/dataset.md does it. Ours
+gives the same arrays shard by shard, with the shard's size and SHA-256 compared with the manifest, which webdataset
+does not do; "again" is another pass over shards that are still in memory, packed. "Batches" are shuffled batches of 100
+as the network takes them, without and with artefacts. Training: the paper's network and update, with artefacts.
+"""
+
+import argparse
+import io
+import itertools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+ROUNDS = 7
+STEPS = 12
+
+
+def one_core() -> None:
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = "1"
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+
+
+def by_webdataset(root: Path, inputs: str) -> Iterator[int]:
+    import webdataset
+    from PIL import Image
+
+    def mask(sample):
+        return np.asarray(Image.open(io.BytesIO(sample["mask.png"]))), points(json.loads(sample["json"]))
+
+    def depth(sample):
+        label = json.loads(sample["json"])
+        code = np.asarray(Image.open(io.BytesIO(sample["depth.png"]))).astype(np.float64)
+        depth_mm = label["depth_near_mm"] + (code - 1) / label["depth_steps_per_mm"]
+        return np.where(code > 0, depth_mm, np.inf).astype(np.float32), points(label)
+
+    def points(label):
+        return np.array(label["landmarks_px"])
+
+    shards = [str(path) for path in sorted((root / "train").glob("*.tar"))]
+    for _ in webdataset.WebDataset(shards, shardshuffle=False).map(depth if inputs == "depth" else mask):
+        yield 1
+
+
+def by_shards(blocks, inputs: str, width: int) -> Iterator[int]:
+    """Decoded arrays, shard by shard."""
+    from synthgen.training.block import unpack_masks
+
+    for number in range(len(blocks.sizes)):
+        block = blocks.block(number)
+        if inputs == "mask":
+            images = unpack_masks(block.images, width)
+        else:
+            images = np.empty(block.images.shape, dtype=np.float32)
+            for n, (near, steps) in enumerate(zip(block.depth_near_mm, block.depth_steps_per_mm, strict=True)):
+                code = block.images[n]
+                images[n] = np.where(code > 0, (code - np.float32(1)) / np.float32(steps) + np.float32(near), np.inf)
+        yield len(images)
+
+
+def rate(samples: Iterator[int], most_s: float = 4.0) -> float:
+    began, count = time.perf_counter(), 0
+    for n in samples:
+        count += n
+        if time.perf_counter() - began > most_s:
+            break
+    return count / (time.perf_counter() - began)
+
+
+def read(root: Path) -> None:
+    from synthgen.training.blocks import ShardBlocks
+    from synthgen.training.label_space import LabelSpace
+    from synthgen.training.prepare import Preparation
+    from synthgen.training.source import open_dataset, open_source
+    from synthgen.training.stream import Stream
+
+    dataset = open_dataset(open_source(root))
+    domain = dataset.domain
+    for inputs in ("mask", "depth"):
+        found: dict[str, list[float]] = {}
+        labels = LabelSpace(domain.width, domain.height, depth=inputs == "depth")
+
+        def note(name: str, value: float, found=found) -> None:
+            found.setdefault(name, []).append(value)
+
+        def batches(blocks, epoch: int, artefacts, labels=labels) -> Iterator[int]:
+            preparation = Preparation(labels, artefacts, dataset.spec.seed)
+            return (len(batch) for batch in Stream(blocks, preparation, 100).epoch(epoch))
+
+        for turn in range(ROUNDS + 1):
+            blocks = ShardBlocks(dataset, "train", inputs)
+            turns = {
+                "webdataset": rate(by_webdataset(root, inputs)),
+                "ours": rate(by_shards(blocks, inputs, domain.width)),
+                "ours, again": rate(by_shards(blocks, inputs, domain.width)),
+                "batches": rate(batches(blocks, turn, None)),
+                "batches with artefacts": rate(batches(blocks, turn, dataset.artefacts)),
+            }
+            for name, value in turns.items() if turn else ():  # the first turn warms up
+                note(name, value)
+        base = np.array(found["webdataset"])
+        for name, values in found.items():
+            ratios = np.array(values) / base
+            print(f"{inputs}: {name}: {np.median(values):,.0f} samples/s, {np.median(ratios):.1f} times webdataset's "
+                  f"({ratios.min():.1f} to {ratios.max():.1f})", flush=True)  # fmt: skip
+
+
+def train(root: Path, device: str) -> None:
+    import torch
+
+    from synthgen.training.job import dataset_job
+    from synthgen.training.machine import find_machine
+    from synthgen.training.model import build_model
+    from synthgen.training.recipe import load_recipe
+    from synthgen.training.source import open_dataset, open_source
+    from synthgen.training.stream import prefetched
+    from synthgen.training.train import train_step
+
+    machine = find_machine(device)
+    dataset = open_dataset(open_source(root))
+    domain, steps = dataset.domain, STEPS if device == "cpu" else 50 * STEPS
+    job = dataset_job(dataset, load_recipe("paper_hand"))
+    model = machine.place(build_model("paper", job.data.preparation.labels, len(domain.landmarks), 0.5, 0))
+    running = machine.wrap(model.train())
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9, fused=True)
+    memory = list(itertools.islice(iter(job.data.epoch(0)), 8))
+
+    def timed(batches: Callable[[], Iterator]) -> float:
+        source = batches()
+        for _ in range(3):
+            train_step(running, optimizer, next(source), machine)
+        began, count = time.perf_counter(), 0
+        for batch in itertools.islice(source, steps):
+            loss = train_step(running, optimizer, batch, machine)
+            count += len(batch)
+        float(loss)  # a GPU is waited for
+        return count / (time.perf_counter() - began)
+
+    def streamed() -> Iterator:
+        return itertools.chain.from_iterable(
+            prefetched(job.data.epoch(e), 0, machine.threads) for e in itertools.count()
+        )
+
+    ratios = []
+    for turn in range(ROUNDS):
+        stored, stream = timed(lambda: itertools.cycle(memory)), timed(streamed)
+        ratios.append(stream / stored)
+        print(f"train on {machine.device}, turn {turn + 1}: {stored:,.0f} samples/s from memory, "
+              f"{stream:,.0f} streamed, ratio {ratios[-1]:.3f}", flush=True)  # fmt: skip
+    print(f"train: median ratio {np.median(ratios):.3f}; 30 epochs of 2,112,000 samples would take "
+          f"{30 * 2_112_000 / stream / 3600:,.1f} h by extrapolation")  # fmt: skip
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="dataset folder; some thousand samples at least")
+    parser.add_argument("--what", choices=("read", "train"), required=True)
+    parser.add_argument("--device", default="cpu")
+    options = parser.parse_args()
+    if options.what == "read":
+        one_core()
+        read(options.data)
+    else:
+        train(options.data, options.device)
+    sys.stdout.flush()

@@ -1,0 +1,52 @@
+"""How far an upload, a download or a check is, and who is told."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Some work on files at one moment."""
+
+    what: str
+    """A word for people: uploading, downloading, checking."""
+    files: int
+    of_files: int
+    bytes: int
+    of_bytes: int
+
+
+class TransferListener(Protocol):
+    """Who is told what happens to files."""
+
+    def say(self, line: str) -> None:
+        """Tell one line."""
+
+    def show(self, transfer: Transfer) -> None:
+        """Tell how far the work is."""
+
+
+class Unheard:
+    """A listener that keeps everything to itself."""
+
+    def say(self, line: str) -> None:
+        """Drop the line."""
+
+    def show(self, transfer: Transfer) -> None:
+        """Drop the progress."""
+
+
+class Meter:
+    """Counts files and bytes of one piece of work, and tells a listener."""
+
+    def __init__(self, what: str, of_files: int, of_bytes: int, listener: TransferListener) -> None:
+        self._what, self._of_files, self._of_bytes = what, of_files, of_bytes
+        self._listener = listener
+        self._files = self._bytes = 0
+        self.count(0, 0)
+
+    def count(self, size: int, files: int = 0) -> None:
+        """Add bytes, and files that are done."""
+        self._bytes += size
+        self._files += files
+        self._listener.show(Transfer(self._what, self._files, self._of_files, self._bytes, self._of_bytes))
