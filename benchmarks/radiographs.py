@@ -3,8 +3,8 @@
     python -m benchmarks.radiographs --data FOLDER --out data/radiographs
 
 `FOLDER/hand_xray` holds `images/ID.mha`, and `landmarks_half.csv` and `landmarks_of_images_extra.csv` with 37 points of
-each left hand in pixels. Counted from 0, the points 20, 24, 28, 32 and 36 are the fingertips; 50 mm are said to lie between points 1 and 5, which
-is how work on these radiographs gets a scale.
+each left hand in pixels. Counted from 0, the points 20, 24, 28, 32 and 36 are the fingertips; 50 mm are said to lie
+between points 1 and 5, which is how work on these radiographs gets a scale.
 """
 
 import argparse
