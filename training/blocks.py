@@ -166,6 +166,8 @@ class _Kept:
         numbers = list(numbers)
         with self._lock:
             self._protected = frozenset(numbers)
+        self.shrink()  # the windows that are done
+        with self._lock:
             return [number for number in numbers if number not in self._blocks]
 
     def forget(self, number: int) -> None:
