@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from synthgen.dataset_files import labels_path
 from synthgen.generator.card import pretty_name
-from synthgen.generator.layout import labels_path
 from synthgen.generator.manifest import RENDERERS, DatasetInfo
 from synthgen.generator.shards import SPLITS, ShardPlan
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from filelock import FileLock
 
+from synthgen.dataset_files import CHECKSUMS, SPEC
 from synthgen.errors import DatasetError
-from synthgen.generator.layout import CHECKSUMS, LOCK, RUN_FILE, SPEC
+from synthgen.generator.layout import LOCK, RUN_FILE
 from synthgen.generator.manifest import DatasetInfo, describe, environment, lock_difference, lock_text
 from synthgen.generator.seal import (
     SheetDrawer,

@@ -3,16 +3,14 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from synthgen.dataset_files import CHECKSUMS, MANIFEST, SPEC, labels_path
 from synthgen.generator.shards import ShardPlan
 
-SPEC = "spec/spec.yaml"
 LOCK = "spec/environment.lock"
-MANIFEST = "manifest.json"
 INFO = "_info.json"
 CARD = "README.md"
 LICENSE = "LICENSE"
 CROISSANT = "croissant.json"
-CHECKSUMS = "SHA256SUMS"
 SHEET = "assets/contact_sheet.png"
 LANDMARKS = "assets/landmarks.png"
 PEOPLE = "assets/people.png"
@@ -23,11 +21,6 @@ RUN_FILE = "run.json"
 PICTURES = (SHEET, LANDMARKS, PEOPLE, POSES)
 LAST = (CARD, LICENSE, CROISSANT, INFO, MANIFEST, SPEC, LOCK, CHECKSUMS)
 """What is pushed after all else."""
-
-
-def labels_path(split: str) -> str:
-    """Return the path of a split's labels."""
-    return f"labels/{split}-00000.parquet"
 
 
 def dataset_paths(plans: Sequence[ShardPlan]) -> set[str]:

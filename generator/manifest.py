@@ -9,13 +9,12 @@ from importlib import metadata
 from typing import Any
 
 import synthgen
+from synthgen.dataset_files import FORMAT, FORMAT_VERSION
 from synthgen.generator.shards import SPLITS, ShardPlan, ShardReceipt
 from synthgen.landmark_set import LandmarkSet
 from synthgen.sample import sample_key
 from synthgen.spec import CameraSpace, Spec, resolve, spec_hash
 
-FORMAT = "synthgen-dataset"
-FORMAT_VERSION = 1
 RENDERERS = {"blender": "Blender", "raster": "synthgen's own raster engine, which tests hold to Blender's pixels"}
 """How the engines are called where people read."""
 _PACKAGES = ("anny", "llvmlite", "matplotlib", "numba", "numpy", "pillow", "pyarrow", "pyyaml", "scipy")

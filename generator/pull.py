@@ -9,9 +9,10 @@ from pathlib import Path
 from filelock import FileLock
 
 from synthgen.address import Address
+from synthgen.dataset_files import CHECKSUMS, SPEC, labels_path
 from synthgen.errors import DatasetError, RemoteError, SynthgenError
 from synthgen.generator.dataset import GUARD
-from synthgen.generator.layout import CHECKSUMS, SPEC, dataset_paths, labels_path, list_files
+from synthgen.generator.layout import dataset_paths, list_files
 from synthgen.generator.request import check_target, select_shards
 from synthgen.generator.seal import parse_checksums
 from synthgen.generator.shards import SPLITS, ShardPlan, plan_shards
@@ -236,7 +237,8 @@ def _get(source: _Source, path: str, root: Path, meter: Meter) -> None:
 
 
 def _check_content(source: _Source, path: str, partial: Path, plan: ShardPlan | None) -> None:
-    if file_sha256(partial) != source.sums[path]:
+    known = source.files[path].sha256  # of a large file, and compared with what came already
+    if (known or file_sha256(partial)) != source.sums[path]:
         raise RemoteError(f"{source.address}: {path}: is not what its {CHECKSUMS} says; tell its owner")
     if plan is not None:
         for _ in read_members(partial, plan):

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from synthgen.address import MAIN, Address
+from synthgen.dataset_files import CHECKSUMS, MANIFEST
 from synthgen.errors import DatasetError, RemoteError
 from synthgen.generator.dataset import open_dataset
-from synthgen.generator.layout import CHECKSUMS, LAST, MANIFEST, is_managed
+from synthgen.generator.layout import LAST, is_managed
 from synthgen.generator.manifest import DatasetInfo
 from synthgen.generator.seal import read_checksums
 from synthgen.generator.verify import verify_dataset

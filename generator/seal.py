@@ -7,24 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from synthgen.dataset_files import CHECKSUMS, MANIFEST, SPEC, labels_path
 from synthgen.errors import DatasetError
 from synthgen.generator.card import card, license_text
-from synthgen.generator.layout import (
-    CARD,
-    CHECKSUMS,
-    CROISSANT,
-    INFO,
-    LANDMARKS,
-    LICENSE,
-    LOCK,
-    MANIFEST,
-    PEOPLE,
-    POSES,
-    PREVIEW,
-    SHEET,
-    SPEC,
-    labels_path,
-)
+from synthgen.generator.layout import CARD, CROISSANT, INFO, LANDMARKS, LICENSE, LOCK, PEOPLE, POSES, PREVIEW, SHEET
 from synthgen.generator.manifest import DatasetInfo, describe, manifest, timm_info, to_json
 from synthgen.generator.shards import ShardPlan, read_part, read_shard
 from synthgen.sample import Sample, decode_sample

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from synthgen.generator.layout import labels_path
+from synthgen.dataset_files import labels_path
 from synthgen.generator.shards import SPLITS, ShardPlan
 from synthgen.geometry import Floats
 

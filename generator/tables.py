@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet as pq
 
+from synthgen.dataset_files import labels_path
 from synthgen.errors import DatasetError
-from synthgen.generator.layout import PREVIEW, labels_path
+from synthgen.generator.layout import PREVIEW
 from synthgen.generator.shards import PARTS, SPLITS, ShardPlan, ShardReceipt, read_part, read_shard
 from synthgen.sample import FIELDS, sample_key
 from synthgen.storage import atomic_file

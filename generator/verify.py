@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from synthgen.dataset_files import CHECKSUMS, FORMAT_VERSION, MANIFEST
 from synthgen.errors import DatasetError, EngineError, SynthgenError
 from synthgen.generator.dataset import Dataset, open_dataset
-from synthgen.generator.layout import CHECKSUMS, INFO, MANIFEST, dataset_paths, list_files
-from synthgen.generator.manifest import FORMAT_VERSION, RENDERERS, manifest, timm_info
+from synthgen.generator.layout import INFO, dataset_paths, list_files
+from synthgen.generator.manifest import RENDERERS, manifest, timm_info
 from synthgen.generator.rerender import Rerendered, choose_samples, rerender
 from synthgen.generator.seal import read_checksums, read_manifest
 from synthgen.generator.shards import ShardPlan, ShardReceipt

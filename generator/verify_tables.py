@@ -9,8 +9,9 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from synthgen.dataset_files import labels_path
 from synthgen.errors import DatasetError
-from synthgen.generator.layout import PREVIEW, labels_path
+from synthgen.generator.layout import PREVIEW
 from synthgen.generator.shards import ShardPlan
 from synthgen.generator.tables import PREVIEW_SAMPLES, label_rows, label_schema, preview_rows, schema_of
 from synthgen.generator.verify_shard import ShardContent

@@ -1,6 +1,10 @@
 """Shared fixtures. Settings of hypothesis: few examples, no deadline, because two cores are shared with Blender."""
 
+import shutil
+from pathlib import Path
+
 import pytest
+from fake_dataset import make_dataset
 from hypothesis import settings
 
 from synthgen.blender_assets.bake import ensure_model
@@ -18,3 +22,15 @@ def hand() -> BodyModel:
 @pytest.fixture(scope="session")
 def body() -> BodyModel:
     return ensure_model("body")
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory, spec) -> Path:
+    """A dataset of fake samples, of the module's ``spec``; not to be changed."""
+    return make_dataset(tmp_path_factory.mktemp("sealed") / "hand", spec)
+
+
+@pytest.fixture
+def folder(tmp_path, sealed) -> Path:
+    """A copy of it, which may be changed."""
+    return Path(shutil.copytree(sealed, tmp_path / "hand"))

@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
+import fake_dataset
 import numpy as np
 
-from synthgen.generator.dataset import seal_dataset, start_dataset
-from synthgen.generator.shards import plan_shards, write_shard
 from synthgen.sample import Labels, Sample
-from synthgen.spec import Image, Spec
-from synthgen.specfile import load_spec
+from synthgen.spec import Spec
 
 WIDTH, HEIGHT = 28, 32
 COUNT = 230
@@ -32,17 +30,9 @@ def ball(index: int, width: int = WIDTH, height: int = HEIGHT) -> Sample:
 
 
 def small_spec(count: int = COUNT, **changes) -> Spec:
-    spec = load_spec("hand", {"count": count})
-    return spec.model_copy(update={"image": Image(width=WIDTH, height=HEIGHT), **changes})
+    return fake_dataset.small_spec(count, size=(WIDTH, HEIGHT), **changes)
 
 
 def make_dataset(root: Path, spec: Spec | None = None) -> Path:
     """Write and seal a dataset of balls."""
-    spec = spec or small_spec()
-    plans = plan_shards(spec.name, spec.version, spec.count)
-    start_dataset(root, spec)
-    for plan in plans:
-        balls = (ball(int(index), spec.image.width, spec.image.height) for index in plan.indices)
-        write_shard(plan, balls, root, spec.depth_steps_per_mm)
-    assert seal_dataset(root, spec, plans, draw=lambda samples, info: b"no picture")
-    return root
+    return fake_dataset.make_dataset(root, spec or small_spec(), ball, draw=lambda samples, info: b"no picture")

@@ -14,21 +14,21 @@ from synthgen.spec import Image, Spec
 from synthgen.specfile import load_spec
 
 
-def small_spec(count: int, name: str = "hand") -> Spec:
+def small_spec(count: int, name: str = "hand", size: tuple[int, int] = (20, 24), **changes) -> Spec:
     spec = load_spec("hand", {"count": count})
-    return spec.model_copy(update={"name": name, "image": Image(width=20, height=24)})
+    return spec.model_copy(update={"name": name, "image": Image(width=size[0], height=size[1]), **changes})
 
 
 def plans_of(spec: Spec) -> tuple[ShardPlan, ...]:
     return plan_shards(spec.name, spec.version, spec.count)
 
 
-def make_dataset(root: Path, spec: Spec, make=fake_sample) -> Path:
-    """Make a sealed folder; ``make`` makes a sample of an index."""
+def make_dataset(root: Path, spec: Spec, make=fake_sample, draw=None) -> Path:
+    """Make a sealed folder; ``make`` makes a sample of an index, ``draw`` the contact sheet."""
     start_dataset(root, spec)
     for plan in plans_of(spec):
         put_shard(root, spec, plan, [make(int(index)) for index in plan.indices])
-    assert seal_dataset(root, spec, plans_of(spec))
+    assert seal_dataset(root, spec, plans_of(spec), draw)
     return root
 
 

@@ -258,10 +258,10 @@ class Handler(BaseHTTPRequestHandler):
 
     # For tests.
 
-    def test_log(self) -> None:
+    def tell_log(self) -> None:
         self.send(200, self.hub.log)
 
-    def test_faults(self) -> None:
+    def take_faults(self) -> None:
         self.hub.faults = json.loads(self.body)
         self.send(200, {})
 
@@ -557,8 +557,8 @@ _REPO = r"(?P<kind>models|datasets)/(?P<name>[^/]+/[^/]+)"
 _FILES = r"(?:(?P<kind>datasets)/)?(?P<name>[^/]+/[^/]+?)"
 _DIGEST = "[0-9a-f]{64}"
 ROUTES = (
-    (r"/_test/log", "test_log"),
-    (r"/_test/faults", "test_faults"),
+    (r"/_test/log", "tell_log"),
+    (r"/_test/faults", "take_faults"),
     (r"/api/whoami-v2", "whoami"),
     (r"/api/repos/create", "create_repo"),
     (r"/api/validate-yaml", "validate_card"),

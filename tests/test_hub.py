@@ -63,16 +63,6 @@ def spec():
     return small_spec(COUNT)
 
 
-@pytest.fixture(scope="module")
-def sealed(tmp_path_factory, spec):
-    return make_dataset(tmp_path_factory.mktemp("sealed") / "hand", spec)
-
-
-@pytest.fixture
-def folder(tmp_path, sealed):
-    return Path(shutil.copytree(sealed, tmp_path / "hand"))
-
-
 class Told:
     """Keeps what it is told."""
 

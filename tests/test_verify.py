@@ -39,16 +39,6 @@ def spec():
     return small_spec(COUNT)
 
 
-@pytest.fixture(scope="module")
-def sealed(tmp_path_factory, spec):
-    return make_dataset(tmp_path_factory.mktemp("sealed") / "hand", spec)
-
-
-@pytest.fixture
-def folder(tmp_path, sealed):
-    return Path(shutil.copytree(sealed, tmp_path / "hand"))
-
-
 def only_problem(root: Path) -> str:
     (problem,) = verify_dataset(root).problems
     return problem
@@ -217,12 +207,10 @@ def archive(samples: dict[str, dict[str, bytes]]) -> bytes:
     return packed + pack_end(len(packed))
 
 
-def test_shard(root: Path):
+def last_shard(root: Path):
+    """Return the path and the samples of the shard of the test split."""
     plan = open_dataset(root).plans[-1]
     return plan.path, dict(read_shard(root / plan.path))
-
-
-test_shard.__test__ = False  # a helper: the shard of the test split
 
 
 @pytest.mark.parametrize(
@@ -250,7 +238,7 @@ test_shard.__test__ = False  # a helper: the shard of the test split
     ],
 )  # fmt: skip
 def test_a_sample_that_is_wrong_is_told(folder, spoil, line):
-    path, samples = test_shard(folder)
+    path, samples = last_shard(folder)
     change_file(folder, path, archive({key: spoil(members) for key, members in samples.items()}))
     problem = only_problem(folder)
 
@@ -259,7 +247,7 @@ def test_a_sample_that_is_wrong_is_told(folder, spoil, line):
 
 
 def test_a_sample_of_another_split_is_told(folder):
-    path, samples = test_shard(folder)
+    path, samples = last_shard(folder)
     change_file(folder, path, archive({"000000048": next(iter(samples.values()))}))
 
     assert "holds '000000048.mask.png', which does not belong there" in only_problem(folder)
@@ -298,7 +286,7 @@ WICKED["10 GB"] = (WICKED["10 GB"][0].tobuf(tarfile.GNU_FORMAT), WICKED["10 GB"]
 @pytest.mark.parametrize("where", ["first", "behind"])
 @pytest.mark.parametrize("kind", WICKED)
 def test_a_malicious_archive_is_refused_and_nothing_is_written(folder, kind, where):
-    path, samples = test_shard(folder)
+    path, samples = last_shard(folder)
     wicked, line = WICKED[kind]
     packed = b"".join(pack_member(f"{k}.{n}", data) for k, own in samples.items() for n, data in own.items())
     data = wicked + packed if where == "first" else packed + wicked
@@ -310,7 +298,7 @@ def test_a_malicious_archive_is_refused_and_nothing_is_written(folder, kind, whe
 
 
 def test_a_member_twice_is_refused(folder):
-    path, samples = test_shard(folder)
+    path, samples = last_shard(folder)
     ((key, members),) = samples.items()
     packed = b"".join(pack_member(f"{key}.{name}", members[name]) for name in ("mask.png", "depth.png", "mask.png"))
     change_file(folder, path, packed + pack_end(len(packed)))
@@ -320,7 +308,7 @@ def test_a_member_twice_is_refused(folder):
 
 @pytest.mark.parametrize("facts", [{"mtime": 1}, {"uid": 1}, {"mode": 0o755}, {"uname": "root"}])
 def test_a_header_that_says_more_than_it_must_is_told(folder, facts):
-    path, samples = test_shard(folder)
+    path, samples = last_shard(folder)
     ((key, own),) = samples.items()
     packed = b"".join(member(f"{key}.{name}", data, **facts) for name, data in own.items())
     change_file(folder, path, packed + pack_end(len(packed)))
@@ -330,7 +318,7 @@ def test_a_header_that_says_more_than_it_must_is_told(folder, facts):
 
 @pytest.mark.parametrize("more", [bytes(10240), b"more", member("000000099.json")])
 def test_bytes_behind_the_end_are_told(folder, more):
-    path, _ = test_shard(folder)
+    path, _ = last_shard(folder)
     change_file(folder, path, (folder / path).read_bytes() + more)
 
     assert "has bytes behind its end" in only_problem(folder)
@@ -344,7 +332,7 @@ def single(tmp_path_factory):
 @settings(max_examples=40)
 @given(st.floats(0, 1, exclude_max=True), st.integers(1, 255))
 def test_any_byte_of_an_archive_that_changes_is_found_whatever_the_checksums_say(single, place, flip):
-    path, _ = test_shard(single)
+    path, _ = last_shard(single)
     content = (single / path).read_bytes()
     changed = bytearray(content)
     changed[int(place * len(content))] ^= flip
@@ -357,7 +345,7 @@ def test_any_byte_of_an_archive_that_changes_is_found_whatever_the_checksums_say
 
 
 def test_an_archive_cut_off_anywhere_is_told(folder):
-    path, _ = test_shard(folder)
+    path, _ = last_shard(folder)
     content = (folder / path).read_bytes()
     for length in (0, 100, 512, 700, 2000, len(content) - 512):
         change_file(folder, path, content[:length])

@@ -166,9 +166,9 @@ class _Kept:
         numbers = list(numbers)
         with self._lock:
             self._protected = frozenset(numbers)
+            absent = [number for number in numbers if number not in self._blocks]
         self.shrink()  # the windows that are done
-        with self._lock:
-            return [number for number in numbers if number not in self._blocks]
+        return absent
 
     def forget(self, number: int) -> None:
         """Drop a block."""

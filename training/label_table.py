@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from synthgen.dataset_files import labels_path
 from synthgen.errors import DatasetError
 from synthgen.geometry import Floats
 from synthgen.training.block import Inputs
@@ -38,7 +39,7 @@ class LabelTable:
     """The labels of a split, read shard by shard, of which only the columns that are needed."""
 
     def __init__(self, dataset: Dataset, split: Split, inputs: Inputs) -> None:
-        self.path = f"labels/{split}-00000.parquet"
+        self.path = labels_path(split)
         self._where = f"{dataset.source.address}: {self.path}"
         self._landmarks = len(dataset.domain.landmarks)
         self._columns = list(_COLUMNS + (_DEPTH_COLUMNS if inputs == "depth" else ()))

@@ -13,6 +13,7 @@ from typing import Annotated, BinaryIO, Literal, Protocol
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from synthgen.artefacts import Artefacts
+from synthgen.dataset_files import CHECKSUMS, FORMAT, FORMAT_VERSION, MANIFEST, SPEC
 from synthgen.errors import DatasetError
 from synthgen.safe_yaml import parse_yaml
 from synthgen.sample import MAX_LANDMARKS, MEMBERS
@@ -21,8 +22,6 @@ from synthgen.spec_errors import spec_error
 from synthgen.tar import BLOCK
 from synthgen.training.domain import Domain
 
-FORMAT, FORMAT_VERSION = "synthgen-dataset", 1
-MANIFEST, CHECKSUMS, SPEC = "manifest.json", "SHA256SUMS", "spec/spec.yaml"
 MAX_FILE_BYTES = 64 * 2**20
 """Of the files around the shards."""
 MAX_SHARD_BYTES = 4 * 2**30
