@@ -56,6 +56,7 @@ bench: setup ## every measurement that the docs quote; half an hour
 	$(BIN)/python -m benchmarks.streaming --data data/bench_hand --what read
 	$(BIN)/python -m benchmarks.streaming --data data/bench_hand --what train
 	$(BIN)/python -m benchmarks.neighbours
+	$(BIN)/python -m benchmarks.push_change
 	$(BIN)/python -m benchmarks.scan_truth --spec paper_body --spacing 1.5 -n 50
 	$(BIN)/python -m benchmarks.scan_truth --spec body --spacing 4 -n 20
 	$(BIN)/python -m benchmarks.scan_truth --spec hand --spacing 1.5 -n 25
