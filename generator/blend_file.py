@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from synthgen.errors import EngineError
-from synthgen.generator.blender import _import_bpy
+from synthgen.generator.blender import import_bpy
 from synthgen.generator.blender_process import stdout_to
 from synthgen.generator.body import rest_body
 from synthgen.generator.figure import Figure, Place, figure_of, place_of
@@ -58,7 +58,7 @@ def write_blend(scene: Scene, index: int, path: Path) -> None:
     rest = rest_body(scene.model, posed.recipe.shape)
     figure = figure_of(scene, posed, rest)
     place = place_of(scene, posed, rest)
-    bpy = _import_bpy()
+    bpy = import_bpy(raster=False)
     with tempfile.TemporaryDirectory(prefix="synthgen-") as folder:
         whole = Path(folder) / "scene.blend"
         with _silence():

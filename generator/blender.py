@@ -22,6 +22,7 @@ from synthgen.generator.blender_process import (
     signals_deferred,
     stdout_to,
 )
+from synthgen.generator.engine import no_blender
 from synthgen.generator.exr import read_channels
 from synthgen.geometry import Camera, Projection
 
@@ -60,7 +61,7 @@ class BlenderEngine:
             raise EngineError(f"engine: a triangle names a vertex outside 0 to {n_vertices - 1}")
         self._shape = (n_vertices, 3)
         self._width, self._height, self._projection = width, height, projection
-        self._bpy = _import_bpy()
+        self._bpy = import_bpy()
         scratch = scratch_folder(64 * width * height)
         remove_abandoned(scratch)
         # Anonymous, so that nothing stays behind when the process is killed.
@@ -138,16 +139,23 @@ class BlenderEngine:
         return "; ".join(dict.fromkeys(line for line in lines if line)) or "it gives no reason"
 
 
-def _import_bpy() -> Any:
+def import_bpy(*, raster: bool = True) -> Any:
+    """Load Blender into this process.
+
+    Args:
+        raster: Whether the raster engine would do as well, so that an error names it.
+
+    Raises:
+        EngineError: There is none, it is broken, or too old.
+
+    """
     if "bpy" not in sys.modules:
         # A parent with Blender loaded hands its module path on, and Blender's own scripts hold another package `bpy`.
         sys.path[:] = [path for path in sys.path if not (Path(path) / "bpy" / "ops.py").is_file()]
     try:
         import bpy  # noqa: PLC0415
     except ImportError as error:
-        raise EngineError(
-            f"engine: Blender's Python module cannot be loaded ({error}); use Python 3.11 and `pip install bpy`"
-        ) from error
+        raise no_blender(str(error), raster=raster) from error
     if bpy.app.version < OLDEST:
         raise EngineError(f"engine: bpy {bpy.app.version_string} is too old; install 4.5 LTS or 5.0")
     return bpy

@@ -4,14 +4,14 @@ The phenotype interpolation and linear blend skinning are those of anny (Bregier
 hold this file to anny within 1e-3 mm. One body at a time, because a batch rounds differently from single calls.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from synthgen.blender_assets.model import AGE_RANGE, PHENOTYPE_ANCHORS, BodyModel
 from synthgen.errors import SpecError
-from synthgen.generator.kernels import add_blocks, add_rows, chain, skin_vertices
+from synthgen.generator.kernels import add_blocks, add_rows, chain, products, skin_vertices
 from synthgen.geometry import Floats
 
 PHENOTYPES = tuple(PHENOTYPE_ANCHORS)
@@ -73,7 +73,7 @@ def phenotype_coefficients(model: BodyModel, shape: Mapping[str, float]) -> Floa
         low, high = AGE_RANGE if phenotype == "age" else (0.0, 1.0)
         place = (min(max(shape[phenotype], low), high) - low) / (high - low) * (len(names) - 1)
         weights += [max(0.0, 1.0 - abs(place - i)) for i in range(len(names))]
-    return np.array([*weights, 1.0])[model.phenotype_factors].prod(axis=1)
+    return products(np.array([*weights, 1.0]), model.phenotype_factors)
 
 
 def target_coefficients(model: BodyModel, shape: Mapping[str, float]) -> Floats:
@@ -89,19 +89,36 @@ def target_coefficients(model: BodyModel, shape: Mapping[str, float]) -> Floats:
 
 def rest_body(model: BodyModel, shape: Mapping[str, float]) -> RestBody:
     """Shape the model: phenotypes in [0, 1] (age from -1/3), targets in [-1, 1] by name."""
-    coefficients = phenotype_coefficients(model, shape)
-    points = add_rows(model.template_mm.ravel(), coefficients, model.phenotype_mm).reshape(-1, 3)
-    add_blocks(points, target_coefficients(model, shape), *model.target_blocks)
-    return RestBody(points[: model.n_vertices], points[model.n_vertices :])
+    return rest_bodies(model, [shape])[0]
+
+
+def rest_bodies(model: BodyModel, shapes: Sequence[Mapping[str, float]]) -> list[RestBody]:
+    """Shape the model several times, which reads its rows once; each is what `rest_body` gives."""
+    coefficients = np.array([phenotype_coefficients(model, shape) for shape in shapes])
+    everything = add_rows(model.template_mm.ravel(), coefficients, model.phenotype_mm).reshape(len(shapes), -1, 3)
+    for points, shape in zip(everything, shapes, strict=True):
+        add_blocks(points, target_coefficients(model, shape), *model.target_blocks)
+    return [RestBody(points[: model.n_vertices], points[model.n_vertices :]) for points in everything]
+
+
+def skin_points(model: BodyModel, rest: RestBody, rotations: Floats) -> tuple[Floats, Floats]:
+    """Skin a rest body by rotations (B, 3, 3) of each bone about its head, in body axes, relative to its parent.
+
+    Returns:
+        Vertices, then bone heads, (V + B, 3) in mm, and each bone's accumulated rotation (B, 3, 3).
+    """
+    points = np.empty((model.n_vertices + len(model.bones), 3))
+    world, points[model.n_vertices :], transforms = chain(rotations, rest.heads_mm, model.parents)
+    weights = model.weights
+    skin_vertices(points, rest.vertices_mm, transforms, weights.data, weights.indices, weights.indptr)
+    return points, world
 
 
 def skin(model: BodyModel, rest: RestBody, rotations: Floats) -> tuple[Floats, Floats, Floats]:
-    """Skin a rest body by rotations (B, 3, 3) of each bone about its head, in body axes, relative to its parent.
+    """Skin a rest body as `skin_points` does.
 
     Returns:
         Vertices (V, 3) and bone heads (B, 3) in mm, and each bone's accumulated rotation (B, 3, 3).
     """
-    world, heads, transforms = chain(rotations, rest.heads_mm, model.parents)
-    weights = model.weights
-    vertices = skin_vertices(rest.vertices_mm, transforms, weights.data, weights.indices, weights.indptr)
-    return vertices, heads, world
+    points, world = skin_points(model, rest, rotations)
+    return points[: model.n_vertices], points[model.n_vertices :], world

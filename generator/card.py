@@ -1,10 +1,12 @@
 """The dataset card (README.md) and the licence."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from synthgen.citation import citation
 from synthgen.generator.layout import PEOPLE, POSES
 from synthgen.generator.manifest import RENDERERS, DatasetInfo, environment
 from synthgen.generator.shards import SPLITS, ShardPlan, ShardReceipt
@@ -160,6 +162,7 @@ def _facts(info: DatasetInfo, plans: Sequence[ShardPlan]) -> dict[str, str]:
         "spec_sha256": info.spec_sha256,
         "seed": str(info.seed),
         "version": versions["synthgen"],
+        "citation": citation(),
         "versions": f"| {' | '.join(versions)} |\n|{'---|' * len(versions)}\n| {' | '.join(versions.values())} |",
     }
 
@@ -183,7 +186,8 @@ def _statistics(numbers: "Statistics") -> Iterator[str]:
         yield (f"Of {numbers.samples:,} samples; heights, weights, lengths and breadths are measured on the bodies of "
                f"the first {numbers.measured:,} training samples, as in anthropometry.")  # fmt: skip
     if numbers.women is not None:
-        yield f"{numbers.women:.1%} of the bodies are female, {1 - numbers.women:.1%} male."
+        female, male = percentages((numbers.women, 1 - numbers.women))
+        yield f"{female} of the bodies are female, {male} male."
     if numbers.people:
         yield "\n| | mean ± SD | 1 % | median | 99 % |\n|---|---|---|---|---|"
         for spread in numbers.people:
@@ -197,6 +201,17 @@ def _statistics(numbers: "Statistics") -> Iterator[str]:
         yield "\nAngles of the joints as drawn: 98 % of the samples thin, the middle half thick, the median as a dot."
         yield f"\n![Ranges of the joints' angles]({POSES})"
     yield ""
+
+
+def percentages(shares: Sequence[float], decimals: int = 1) -> list[str]:
+    """Return shares of a whole as rounded percentages that sum to exactly 100: the largest remainders go up."""
+    unit = 10**decimals
+    exact = [share / sum(shares) * 100 * unit for share in shares]
+    steps = [math.floor(value) for value in exact]
+    upward = sorted(range(len(exact)), key=lambda k: steps[k] - exact[k])  # ties: the first one
+    for k in upward[: 100 * unit - sum(steps)]:
+        steps[k] += 1
+    return [f"{step // unit}.{step % unit:0{decimals}d}%" if decimals else f"{step}%" for step in steps]
 
 
 def _digits(spread: "Spread") -> int:

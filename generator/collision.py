@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.blender_assets.model import BodyModel
-from synthgen.generator.kernels import boxes_of, depth_in_box, move
+from synthgen.generator.kernels import move
+from synthgen.generator.penetration import NONE, Indices, deepest_pair
 from synthgen.geometry import Floats
 
-Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -37,46 +37,39 @@ class Collider:
     """The parts of one model that can collide."""
 
     def __init__(self, model: BodyModel) -> None:
-        self._mesh = (model.triangles, triangles_around(model.triangles, model.n_vertices))
-        self.pairs = _hand_pairs(model) if model.name == "hand" else _body_pairs(model)
-        parts = {id(part): part for pair in self.pairs for part in (pair.first, pair.second)}
+        self._mesh = (model.triangles.view(np.uint32), triangles_around(model.triangles, model.n_vertices))
+        pairs = _hand_pairs(model) if model.name == "hand" else _body_pairs(model)
+        parts = {id(part): part for pair in pairs for part in (pair.first, pair.second)}
         places = {key: i for i, key in enumerate(parts)}
-        self._members = np.concatenate(list(parts.values()))
-        self._starts = np.cumsum([0, *(len(part) for part in parts.values())]).astype(np.intp)
-        self._ends = [(places[id(pair.first)], places[id(pair.second)]) for pair in self.pairs]
+        starts = np.cumsum([0, *(len(part) for part in parts.values())]).astype(np.uint32)
+        self._parts = (np.concatenate(list(parts.values())).astype(np.uint32), starts)
+        ways = [(pair, one, other) for pair in pairs
+                for one, other in ((pair.first, pair.second), (pair.second, pair.first))[: 1 + pair.both_ways]]  # fmt: skip
+        self._names = [pair.name for pair, _, _ in ways]
+        self._ways = np.array([(places[id(one)], places[id(other)]) for _, one, other in ways], dtype=np.uint32)
+        self._limits = np.array([(pair.tolerance_mm, pair.margin_mm) for pair, _, _ in ways])
 
     def deepest(self, vertices: Floats, frame: Floats | None = None) -> tuple[float, str]:
         """Return how far the worst pair goes beyond its tolerance in mm (0 when none does), and that pair's name.
 
         Args:
-            vertices: (V, 3) mm.
+            vertices: (V, 3) mm, which more points may follow.
             frame: (3, 3) rows of a frame along which the parts lie, in which their boxes are tight.
         """
         points = vertices if frame is None else move(vertices, frame, np.zeros(3))
-        boxes = boxes_of(points, self._members, self._starts)
-        worst, name = 0.0, ""
-        for pair, (i, j) in zip(self.pairs, self._ends, strict=True):
-            low, high = np.maximum(boxes[i, 0], boxes[j, 0]), np.minimum(boxes[i, 1], boxes[j, 1])
-            if (low < high).all():
-                box = np.stack([low, high])
-                depth = depth_in_box(points, self._mesh, pair.first, pair.second, box, pair.margin_mm)
-                if pair.both_ways:
-                    other = depth_in_box(points, self._mesh, pair.second, pair.first, box, pair.margin_mm)
-                    depth = max(depth, other)
-                if depth - pair.tolerance_mm > worst:
-                    worst, name = depth - pair.tolerance_mm, pair.name
-        return worst, name
+        worst, which = deepest_pair(points, self._mesh, self._parts, self._ways, self._limits)
+        return worst, self._names[which] if which >= 0 else ""
 
 
 def triangles_around(triangles: NDArray[np.int32], n_vertices: int) -> Indices:
-    """Triangles (V, most) around each vertex, filled up with -1."""
+    """Triangles (V, most) around each vertex, filled up with `NONE`."""
     corners = triangles.ravel()
     order = np.argsort(corners, kind="stable")
     count = np.bincount(corners, minlength=n_vertices)
     first = np.concatenate([[0], np.cumsum(count)[:-1]])
     step = np.arange(count.max())
     places = np.minimum(first[:, None] + step, len(order) - 1)
-    return np.where(step < count[:, None], order[places] // 3, -1).astype(np.intp)
+    return np.where(step < count[:, None], order[places] // 3, NONE).astype(np.uint32)
 
 
 def _part(model: BodyModel, owner: Indices, *starts: str) -> Indices:

@@ -8,30 +8,33 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from synthgen.errors import SynthgenError
+from synthgen.generator.engine import has_blender
 from synthgen.generator.resources import WORKER_MEMORY, disk_free, size, this_machine
 
 Status = Literal["ok", "warn", "fail"]
 
-_PACKAGES = ("bpy", "numpy", "anny", "torch", "distributed", "pyarrow", "pydantic", "webdataset")
+_PACKAGES = ("numba", "numpy", "anny", "torch", "distributed", "pyarrow", "pydantic")
 _SCRATCH_BYTES = 16_000_000
 _RENDER_TIMEOUT_S = 120
-_RENDER = """
-import numpy as np
+_BLENDER = """
 from synthgen.generator.blender import BlenderEngine
 from synthgen.generator.blender_process import leave
-from synthgen.geometry import Camera
-triangles = np.array([[0, 1, 2]], dtype=np.int32)
-engine = BlenderEngine(triangles, 3, 16, 16, "orthographic")
-vertices = np.array([[-20, -20, 70], [20, -20, 70], [0, 40, 70]], dtype=np.float32)
-depth = engine.render(vertices, Camera("orthographic", 16, 16, (1.0, 1.0), 100.0))
-engine.close()
+from synthgen.generator.doctor import render_triangle
+depth = render_triangle(BlenderEngine)
 import bpy
-print("bpy", bpy.app.version_string, "depth", round(float(depth[8, 8]), 3), flush=True)
+print("bpy", bpy.app.version_string, "depth", depth, flush=True)
 leave(0)
 """
+_RASTER = """
+import numba
+from synthgen.generator.doctor import render_triangle
+from synthgen.generator.raster import RasterEngine
+print("numba", numba.__version__, "depth", render_triangle(RasterEngine), flush=True)
+"""
+_PYTHONS = ((3, 11), (3, 12), (3, 13))
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,12 @@ class Check:
 
 
 def examine() -> list[Check]:
-    """Look at everything; takes a few seconds, most of them for Blender."""
+    """Look at everything; takes a few seconds, most of them for the engines."""
     looks: tuple[Callable[[], Check], ...] = (
         check_python,
         check_packages,
-        check_engine,
+        check_blender,
+        check_raster,
         check_model,
         check_cores,
         check_memory,
@@ -60,10 +64,10 @@ def examine() -> list[Check]:
 
 
 def check_python(version: tuple[int, int] = sys.version_info[:2]) -> Check:
-    """Compare Python with the one version that Blender's module is built for."""
+    """Compare Python with the versions that synthgen runs on."""
     found = f"{platform.python_version()} on {platform.platform(terse=True)}"
-    if version != (3, 11):
-        return Check("python", "fail", found, "bpy needs Python 3.11: make the environment with python3.11")
+    if version not in _PYTHONS:
+        return Check("python", "fail", found, "make the environment with python3.11, which Blender needs, to 3.13")
     return Check("python", "ok", found)
 
 
@@ -80,23 +84,52 @@ def check_packages(names: tuple[str, ...] = _PACKAGES) -> Check:
     return Check("packages", "ok", ", ".join(found))
 
 
-def check_engine(code: str = _RENDER) -> Check:
+def check_blender(code: str = _BLENDER, *, installed: bool | None = None) -> Check:
     """Render one tiny image by Blender, in a child process, because a broken Blender takes its process with it."""
+    if not (has_blender() if installed is None else installed):
+        found = f"blender: no bpy in Python {platform.python_version()}"
+        return Check(
+            "engine", "warn", found, "nothing for --engine raster; for Blender, Python 3.11 and `pip install bpy`"
+        )
     fix = "reinstall bpy; on a bare Linux install libxkbcommon0, libsm6, libxi6, libxxf86vm1, libxfixes3 and libgl1"
+    return _check_engine("blender", code, fix, "install bpy 4.5 or 5.0")
+
+
+def check_raster(code: str = _RASTER) -> Check:
+    """Render one tiny image by the raster engine."""
+    fix = "reinstall numba and llvmlite, in the versions of the project's constraints.txt"
+    return _check_engine("raster", code, fix, fix)
+
+
+def render_triangle(engine: Any) -> float:
+    """Return the depth in mm that an engine, given as its class, sees at the middle of a triangle 70 mm away."""
+    import numpy as np  # noqa: PLC0415 (the doctor itself does without)
+
+    from synthgen.geometry import Camera  # noqa: PLC0415
+
+    triangles = np.array([[0, 1, 2]], dtype=np.int32)
+    vertices = np.array([[-20, -20, 70], [20, -20, 70], [0, 40, 70]], dtype=np.float32)
+    renderer = engine(triangles, 3, 16, 16, "orthographic")
+    depth = renderer.render(vertices, Camera("orthographic", 16, 16, (1.0, 1.0), 100.0))
+    renderer.close()
+    return round(float(depth[8, 8]), 3)
+
+
+def _check_engine(name: str, code: str, fix: str, fix_image: str) -> Check:
     try:
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, timeout=_RENDER_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
-        return Check("engine", "fail", f"blender: no image in {_RENDER_TIMEOUT_S} s", fix)
+        return Check("engine", "fail", f"{name}: no image in {_RENDER_TIMEOUT_S} s", fix)
     if done.returncode < 0:
-        return Check("engine", "fail", f"blender: crashed with signal {-done.returncode}", fix)
+        return Check("engine", "fail", f"{name}: crashed with signal {-done.returncode}", fix)
     if done.returncode:
-        return Check("engine", "fail", f"blender: {_last_line(done.stderr)}", fix)
+        return Check("engine", "fail", f"{name}: {_last_line(done.stderr)}", fix)
     said = _last_line(done.stdout)
     if not said.endswith("depth 70.0"):
-        return Check("engine", "fail", f"blender: wrong image ({said})", "install bpy 4.5 or 5.0")
-    return Check("engine", "ok", f"blender: {said.split(' depth')[0]} renders")
+        return Check("engine", "fail", f"{name}: wrong image ({said})", fix_image)
+    return Check("engine", "ok", f"{name}: {said.split(' depth')[0]} renders")
 
 
 def check_model() -> Check:

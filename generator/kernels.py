@@ -9,35 +9,55 @@ from numpy.typing import NDArray
 
 from synthgen.geometry import Floats
 
-Indices = NDArray[np.intp]
-Mesh = tuple[NDArray[np.int32], Indices]
-_NEAREST = 3
-_STRETCH = 2048
-"""Numbers of a sum that stay in the nearest cache: 16 KB."""
+Indices = NDArray[np.uint32]
+"""Without a sign: compiled code need not ask whether an index counts from the end."""
+_STRETCH = 512
+"""Numbers of a row: 2 KB of it, and 4 KB of a sum."""
+
+
+@njit(cache=True)
+def products(weights: Floats, factors: NDArray[np.int32]) -> Floats:  # pragma: no cover
+    """Return, (P,), the products of the weights (N,) at factors (P, F)."""
+    out = np.empty(len(factors))
+    for n in range(len(factors)):
+        product = 1.0
+        for i in range(factors.shape[1]):
+            product *= weights[factors[n, i]]
+        out[n] = product
+    return out
 
 
 @njit(cache=True)
 def add_rows(template: Floats, coefficients: Floats, rows: NDArray[np.float32]) -> Floats:  # pragma: no cover
-    """Return template (M,) plus the sum of rows (P, M) times their coefficients (P,), skipping zeros.
+    """Return (N, M): template (M,) plus the sums of rows (P, M) times their coefficients (N, P), skipping zeros.
 
-    A stretch of the sum stays in the nearest cache while four rows at a time are added to it.
+    A stretch of all rows stays in the second cache while it is added to every sum, and a stretch of a sum in the first
+    while four rows at a time are added to it.
     """
-    out = template.copy()
-    used = np.flatnonzero(coefficients)
-    whole = len(used) // 4 * 4
-    for start in range(0, len(out), _STRETCH):
-        end = min(start + _STRETCH, len(out))
-        part = out[start:end]
-        for n in range(0, whole, 4):
-            i, j, k, m = used[n], used[n + 1], used[n + 2], used[n + 3]
-            a, b, c, d = rows[i, start:end], rows[j, start:end], rows[k, start:end], rows[m, start:end]
-            s, t, u, v = coefficients[i], coefficients[j], coefficients[k], coefficients[m]
+    out = np.empty((len(coefficients), len(template)))
+    used, count = np.empty(coefficients.shape, dtype=np.uint32), np.zeros(len(coefficients), dtype=np.intp)
+    for s in range(len(coefficients)):
+        for row in range(len(rows)):
+            if coefficients[s, row] != 0:
+                used[s, count[s]] = row
+                count[s] += 1
+    for start in range(0, len(template), _STRETCH):
+        end = min(start + _STRETCH, len(template))
+        for s in range(len(coefficients)):
+            part = out[s, start:end]
             for x in range(len(part)):
-                part[x] += (s * a[x] + t * b[x]) + (u * c[x] + v * d[x])
-        for n in range(whole, len(used)):
-            a, s = rows[used[n], start:end], coefficients[used[n]]
-            for x in range(len(part)):
-                part[x] += s * a[x]
+                part[x] = template[start + x]
+            whole = count[s] // 4 * 4
+            for n in range(0, whole, 4):
+                i, j, k, m = used[s, n], used[s, n + 1], used[s, n + 2], used[s, n + 3]
+                a, b, c, d = rows[i, start:end], rows[j, start:end], rows[k, start:end], rows[m, start:end]
+                e, f, g, h = coefficients[s, i], coefficients[s, j], coefficients[s, k], coefficients[s, m]
+                for x in range(len(part)):
+                    part[x] += (e * a[x] + f * b[x]) + (g * c[x] + h * d[x])
+            for n in range(whole, count[s]):
+                a, e = rows[used[s, n], start:end], coefficients[s, used[s, n]]
+                for x in range(len(part)):
+                    part[x] += e * a[x]
     return out
 
 
@@ -57,10 +77,14 @@ def add_blocks(
 
 @njit(cache=True)
 def skin_vertices(
-    rest: Floats, transforms: Floats, data: Floats, indices: NDArray[np.int32], indptr: NDArray[np.int32]
-) -> Floats:  # pragma: no cover
-    """Linear blend skinning: rest (V, 3), transforms (B, 3, 4), sparse weights (V, B) to vertices (V, 3)."""
-    out = np.empty_like(rest)
+    out: Floats,
+    rest: Floats,
+    transforms: Floats,
+    data: Floats,
+    indices: NDArray[np.int32],
+    indptr: NDArray[np.int32],
+) -> None:  # pragma: no cover
+    """Linear blend skinning: rest (V, 3), transforms (B, 3, 4), sparse weights (V, B) to the first V of out."""
     for vertex in range(len(rest)):
         x, y, z = rest[vertex, 0], rest[vertex, 1], rest[vertex, 2]
         first, second, third = 0.0, 0.0, 0.0
@@ -70,7 +94,6 @@ def skin_vertices(
             second += weight * (t[1, 0] * x + t[1, 1] * y + t[1, 2] * z + t[1, 3])
             third += weight * (t[2, 0] * x + t[2, 1] * y + t[2, 2] * z + t[2, 3])
         out[vertex, 0], out[vertex, 1], out[vertex, 2] = first, second, third
-    return out
 
 
 @njit(cache=True)
@@ -154,24 +177,32 @@ def shift_to_grid(points: Floats, shift: Floats, grid: float) -> Floats:  # prag
 
 
 @njit(cache=True)
-def range_above(
-    x: Floats, y: Floats, cut: float, first: Indices, second: Indices
-) -> tuple[float, float]:  # pragma: no cover
-    """Smallest and largest x of what edges (E,) between points (N,) show above the line y = cut."""
-    low, high = np.inf, -np.inf
-    for n in range(len(x)):
-        if y[n] < cut:
-            low, high = min(low, x[n]), max(high, x[n])
-    for e in range(len(first)):
-        a, b = first[e], second[e]
-        if (y[a] < cut) != (y[b] < cut):
-            at = x[a] + (cut - y[a]) / (y[b] - y[a]) * (x[b] - x[a])
-            low, high = min(low, at), max(high, at)
-    return low, high
+def box_above(
+    points: Floats, cut: float, first: Indices, second: Indices
+) -> tuple[float, float, float, float]:  # pragma: no cover
+    """Left, top and right of what points (N, at least 2) and the edges (E,) between them show above the line y = cut.
+
+    Returns:
+        Smallest x, smallest y, largest x; and the largest y of all, below the line too.
+    """
+    left, top, right, bottom = np.inf, np.inf, -np.inf, -np.inf
+    for n in range(len(points)):
+        x, y = points[n, 0], points[n, 1]
+        top, bottom = min(top, y), max(bottom, y)
+        if y < cut:
+            left, right = min(left, x), max(right, x)
+    if bottom >= cut:
+        for e in range(len(first)):
+            a, b = first[e], second[e]
+            if (points[a, 1] < cut) != (points[b, 1] < cut):
+                share = (cut - points[a, 1]) / (points[b, 1] - points[a, 1])
+                at = points[a, 0] + share * (points[b, 0] - points[a, 0])
+                left, right = min(left, at), max(right, at)
+    return left, top, right, bottom
 
 
 @njit(cache=True)
-def _levels(heights: Floats, targets: Floats) -> tuple[NDArray[np.uint8], Indices]:  # pragma: no cover
+def _levels(heights: Floats, targets: Floats) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:  # pragma: no cover
     """Sort heights (V,) into 254 levels between the lowest and the highest target (K, 2), 0 below and 255 above them.
 
     Returns:
@@ -191,7 +222,7 @@ def _levels(heights: Floats, targets: Floats) -> tuple[NDArray[np.uint8], Indice
 
 @njit(cache=True)
 def first_hits(
-    px: Floats, depth: Floats, triangles: NDArray[np.int32], targets: Floats
+    px: Floats, depth: Floats, triangles: Indices, targets: Floats
 ) -> tuple[Floats, NDArray[np.int64]]:  # pragma: no cover
     """Cast a ray through each target (K, 2) in pixels at projected triangles.
 
@@ -231,95 +262,3 @@ def first_hits(
                 if at < nearest[k]:
                     nearest[k], hit[k] = at, t
     return nearest, hit
-
-
-@njit(cache=True)
-def boxes_of(points: Floats, members: Indices, starts: Indices) -> Floats:  # pragma: no cover
-    """Return the boxes (P, 2, 3), lowest and highest corner, of parts: runs of members between starts (P + 1,)."""
-    boxes = np.empty((len(starts) - 1, 2, 3))
-    for part in range(len(starts) - 1):
-        boxes[part, 0], boxes[part, 1] = np.inf, -np.inf
-        for place in range(starts[part], starts[part + 1]):
-            for i in range(3):
-                value = points[members[place], i]
-                boxes[part, 0, i] = min(boxes[part, 0, i], value)
-                boxes[part, 1, i] = max(boxes[part, 1, i], value)
-    return boxes
-
-
-@njit(cache=True)
-def _inside(points: Floats, part: Indices, low: Floats, high: Floats) -> Indices:  # pragma: no cover
-    found = np.empty(len(part), dtype=np.intp)
-    n = 0
-    for vertex in part:
-        p = points[vertex]
-        if low[0] < p[0] < high[0] and low[1] < p[1] < high[1] and low[2] < p[2] < high[2]:
-            found[n] = vertex
-            n += 1
-    return found[:n]
-
-
-@njit(cache=True)
-def _normal(points: Floats, triangles: NDArray[np.int32], around: Indices) -> Floats:  # pragma: no cover
-    normal = np.zeros(3)
-    for t in around:
-        if t < 0:
-            break
-        a, b, c = points[triangles[t, 0]], points[triangles[t, 1]], points[triangles[t, 2]]
-        ux, uy, uz = b[0] - a[0], b[1] - a[1], b[2] - a[2]
-        vx, vy, vz = c[0] - a[0], c[1] - a[1], c[2] - a[2]
-        normal[0] += uy * vz - uz * vy
-        normal[1] += uz * vx - ux * vz
-        normal[2] += ux * vy - uy * vx
-    return normal / max(np.sqrt((normal * normal).sum()), 1e-12)
-
-
-@njit(cache=True)
-def penetration(points: Floats, mesh: Mesh, inner: Indices, outer: Indices) -> float:  # pragma: no cover
-    """Largest depth of the vertices ``inner`` behind the surface at the vertices ``outer`` (at least three).
-
-    A vertex counts as behind when it is behind the planes at each of the three nearest vertices, by the least of them.
-
-    Args:
-        points: (V, 3)
-        mesh: Triangles (T, 3), and the triangles (V, most) around each vertex, filled up with -1.
-        inner: Vertices that may be inside.
-        outer: Vertices of the surface.
-    """
-    triangles, around = mesh
-    worst = 0.0
-    nearest = np.empty(_NEAREST, dtype=np.intp)
-    apart = np.empty(_NEAREST)
-    for vertex in inner:
-        x, y, z = points[vertex, 0], points[vertex, 1], points[vertex, 2]
-        apart[:] = np.inf
-        for other in outer:
-            dx, dy, dz = points[other, 0] - x, points[other, 1] - y, points[other, 2] - z
-            square = dx * dx + dy * dy + dz * dz
-            if square < apart[_NEAREST - 1]:
-                place = _NEAREST - 1
-                while place > 0 and apart[place - 1] > square:
-                    apart[place], nearest[place] = apart[place - 1], nearest[place - 1]
-                    place -= 1
-                apart[place], nearest[place] = square, other
-        behind = np.inf
-        for other in nearest:
-            normal = _normal(points, triangles, around[other])
-            dx, dy, dz = points[other, 0] - x, points[other, 1] - y, points[other, 2] - z
-            behind = min(behind, dx * normal[0] + dy * normal[1] + dz * normal[2])
-            if behind <= worst:
-                break
-        worst = max(worst, behind)
-    return worst
-
-
-@njit(cache=True)
-def depth_in_box(
-    points: Floats, mesh: Mesh, inner: Indices, outer: Indices, box: Floats, margin: float
-) -> float:  # pragma: no cover
-    """Penetration by those of ``inner`` in a box (2, 3) and those of ``outer`` in it or within a margin of it."""
-    inside = _inside(points, inner, box[0], box[1])
-    near = _inside(points, outer, box[0] - margin, box[1] + margin)
-    if len(inside) == 0 or len(near) < _NEAREST:
-        return 0.0
-    return penetration(points, mesh, inside, near)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from synthgen.blender_assets.model import BodyModel
 from synthgen.errors import AssetError, SpecError
 from synthgen.generator.kernels import first_hits, to_pixels
-from synthgen.geometry import Camera, Floats, project
+from synthgen.geometry import Camera, Floats
 from synthgen.landmark_set import Landmark, LandmarkSet
 from synthgen.sample import Labels
 
@@ -25,7 +25,7 @@ class LandmarkTable:
     """(K,) index among V vertices and B heads."""
     own: NDArray[np.bool_]
     """(K, V) for a joint, the vertices of its own segment; for a landmark on the skin, none."""
-    joints: tuple[int, ...]
+    joints: NDArray[np.intp]
     """Which of the landmarks are joints."""
 
 
@@ -51,8 +51,7 @@ def landmark_table(landmarks: LandmarkSet, model: BodyModel) -> LandmarkTable:
         if source.joint:
             bone = points[-1] - model.n_vertices
             own[k] = np.isin(owner, [bone, model.parents[bone]])
-    joints = tuple(int(k) for k in np.flatnonzero(own.any(axis=1)))
-    return LandmarkTable(landmarks.names, np.array(points), own, joints)
+    return LandmarkTable(landmarks.names, np.array(points), own, np.flatnonzero(own.any(axis=1)))
 
 
 def label(table: LandmarkTable, points_mm: Floats, triangles: NDArray[np.int32], camera: Camera) -> Labels:
@@ -64,17 +63,16 @@ def label(table: LandmarkTable, points_mm: Floats, triangles: NDArray[np.int32],
         triangles: (T, 3) vertex indices.
         camera: The image's camera.
     """
-    landmarks_mm = points_mm[table.points]
-    landmarks_px = project(camera, landmarks_mm)
-    vertices = points_mm[: table.own.shape[1]]
     perspective = camera.projection == "perspective"
     centre = (camera.width / 2, camera.height / 2)
-    px, linear = to_pixels(vertices, camera.mm_per_px, centre, camera.distance_mm if perspective else 0.0)
-    nearest, hit = first_hits(px, linear, triangles, landmarks_px)
+    px, linear = to_pixels(points_mm, camera.mm_per_px, centre, camera.distance_mm if perspective else 0.0)
+    landmarks_mm, landmarks_px = points_mm[table.points], px[table.points]
+    nearest, hit = first_hits(px, linear, triangles.view(np.uint32), landmarks_px)
     depth = -1 / nearest if perspective else nearest
     visible = depth >= landmarks_mm[:, 2] - TOLERANCE_MM
-    for k in table.joints:
-        visible[k] = hit[k] >= 0 and table.own[k, triangles[hit[k]]].any()
+    if len(table.joints):
+        segments = table.own[table.joints[:, None], triangles[hit[table.joints]]]
+        visible[table.joints] = (hit[table.joints] >= 0) & segments.any(axis=1)
     in_frame = ((landmarks_px >= 0) & (landmarks_px <= [camera.width, camera.height])).all(axis=1)
     return Labels(landmarks_px, landmarks_mm, visible, in_frame)
 

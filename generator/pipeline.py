@@ -1,6 +1,6 @@
 """From an index to a sample: draw, shape, pose, place, label, render."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
@@ -12,13 +12,13 @@ from synthgen.blender_assets.bake import ensure_model
 from synthgen.blender_assets.target import add_targets
 from synthgen.depth import encode_depth, nearest_depth
 from synthgen.errors import EngineError, SpecError
-from synthgen.generator.body import RestBody, rest_body, skin, with_ages, with_targets
+from synthgen.generator.body import RestBody, rest_bodies, rest_body, skin_points, with_ages, with_targets
 from synthgen.generator.collision import Collider
 from synthgen.generator.kernels import move, shift_to_grid
 from synthgen.generator.labels import label, landmark_table
 from synthgen.generator.posing import Rig
 from synthgen.generator.raster import RasterEngine
-from synthgen.generator.recipe import Recipe, Recipes, check_targets
+from synthgen.generator.recipe import POSES_PER_SHAPE, Recipe, Recipes, check_targets
 from synthgen.generator.view import CREASE, GRID_MM, Framer, camera_of, dorsal_view, front_view, turned
 from synthgen.geometry import Camera, Floats
 from synthgen.landmark_set import LandmarkSet
@@ -26,11 +26,10 @@ from synthgen.sample import Labels, Sample
 from synthgen.shape_space import ShapeSpace
 from synthgen.spec import CameraSpace, Framing, Spec, resolve
 
-CHUNK = 32
-"""Samples that are posed before any of them is rendered: 5 MB of bodies."""
+CHUNK = 64
+"""Samples that are posed before any of them is rendered: 11 MB of bodies."""
+_MIRROR = np.array([[-1.0], [1.0], [1.0]])
 MAX_ATTEMPTS = 200
-POSES_PER_SHAPE = 20
-"""After so many impossible poses the shape is drawn anew too: some thick fingers fit no pose."""
 
 
 class Engine(Protocol):
@@ -47,11 +46,10 @@ class Engine(Protocol):
 class Body:
     """A shaped and posed body, body frame."""
 
-    rest: RestBody
     points_mm: Floats
     """(V + B, 3) vertices, then bone heads."""
-    turns: Floats
-    """(B, 3, 3) accumulated rotation of each bone."""
+    axes: Floats | None
+    """(3, 3) rows of the posed hand's axes, along which its fingers lie; a body stands along its own."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +104,8 @@ class Scene:
         self.model = with_ages(model, min(low for low, _ in ages), max(high for _, high in ages))
         self.recipes = Recipes(self.spec, self.model)
         self.rig = Rig(self.model)
+        if self.spec.model == "hand":
+            self._wrist, self._knuckle = (self.model.bone(name) for name in ("wrist.L", "finger3-1.L"))
         self._collider = Collider(self.model)
         self._landmarks = landmark_table(landmarks, self.model)
         self._projection = camera.projection
@@ -132,52 +132,62 @@ class Scene:
         Raises:
             SpecError: The pose space hardly has a possible pose for this shape.
         """
-        return self._possible(index)[0]
+        return self._possible(self.recipes.draw([index]))[0][0]
 
     def posed(self, index: int) -> PosedBody:
         """Draw, shape, pose, place and label one sample."""
-        return self._place(*self._possible(index))
+        return self.bodies([index])[0]
+
+    def bodies(self, indices: Sequence[int]) -> list[PosedBody]:
+        """Make several samples up to their pixels, step by step, which is quicker than one by one."""
+        return [self._place(recipe, body) for recipe, body in self._possible(self.recipes.draw(indices))]
 
     def posed_from(self, recipe: Recipe) -> PosedBody:
         """Shape, pose, place and label a recipe that was drawn before, such as one read from a dataset."""
         return self._place(recipe, self._pose(rest_body(self.model, recipe.shape), recipe.pose))
 
     def _pose(self, rest: RestBody, pose: Mapping[str, float]) -> Body:
-        vertices, heads, turns = skin(self.model, rest, self.rig.rotations(rest, pose))
-        return Body(rest, np.concatenate([vertices, heads]), turns)
-
-    def _possible(self, index: int) -> tuple[Recipe, Body]:
-        for attempt in range(MAX_ATTEMPTS):
-            if attempt % POSES_PER_SHAPE == 0:
-                shape = self.recipes.shape(index, attempt // POSES_PER_SHAPE)
-                rest = rest_body(self.model, shape)
-            pose = self.recipes.pose(index, attempt)
-            body = self._pose(rest, pose)
-            depth, where = self._collider.deepest(body.points_mm[: self.model.n_vertices], self._axes(body))
-            if depth <= 0:
-                pose["redraws"] = float(attempt)
-                return Recipe(index, shape, pose, self.recipes.camera(index)), body
-        msg = (f"pose: sample {index} has no possible pose in {MAX_ATTEMPTS} draws ({where} pass through each other by "
-               f"{depth:.1f} mm); narrow the pose space")  # fmt: skip
-        raise SpecError(msg)
-
-    def _axes(self, body: Body) -> Floats | None:
-        """Rows of the posed hand's axes, along which its fingers lie; a body stands along its own."""
+        points, turns = skin_points(self.model, rest, self.rig.rotations(rest, pose))
         if self.spec.model == "body":
-            return None
-        return self.rig.hand_axes(body.rest) @ body.turns[self.model.bone("wrist.L")].T
+            return Body(points, None)
+        return Body(points, self.rig.hand_axes(rest) @ turns[self._wrist].T)
+
+    def _possible(self, recipes: Sequence[Recipe]) -> list[tuple[Recipe, Body]]:
+        """Pose recipes, and again with other poses those whose limbs pass through each other, until none is left."""
+        possible: dict[int, tuple[Recipe, Body]] = {}
+        rests: dict[int, RestBody] = {}
+        waiting = list(recipes)
+        for attempt in range(MAX_ATTEMPTS):
+            if attempt:
+                waiting = self.recipes.draw_again(waiting, attempt)
+            if attempt % POSES_PER_SHAPE == 0:
+                bare = rest_bodies(self.model, [recipe.shape for recipe in waiting])
+                rests = {recipe.index: rest for recipe, rest in zip(waiting, bare, strict=True)}
+            bodies = [(recipe, self._pose(rests[recipe.index], recipe.pose)) for recipe in waiting]
+            waiting = []
+            for recipe, body in bodies:
+                depth, where = self._collider.deepest(body.points_mm, body.axes)
+                if depth > 0:
+                    waiting.append(recipe)
+                    problem = f"sample {recipe.index}: {where} pass through each other by {depth:.1f} mm"
+                else:
+                    recipe.pose["redraws"] = float(attempt)
+                    possible[recipe.index] = recipe, body
+            if not waiting:
+                return [possible[recipe.index] for recipe in recipes]
+        raise SpecError(f"pose: no possible pose in {MAX_ATTEMPTS} draws ({problem}); narrow the pose space")
 
     def _place(self, recipe: Recipe, body: Body) -> PosedBody:
         n, draw, points = self.model.n_vertices, recipe.camera, body.points_mm
-        axes, crease = self._axes(body), None
+        axes, crease = body.axes, None
         view = turned(front_view() if axes is None else dorsal_view(axes), draw)
         origin = points[n]
         if axes is not None:
-            origin = points[n + self.model.bone("wrist.L")]
-            crease = float((view @ (points[n + self.model.bone("finger3-1.L")] - origin))[1]) * CREASE
+            origin = points[n + self._wrist]
+            crease = float((view @ (points[n + self._knuckle] - origin))[1]) * CREASE
         matrix = view
         if axes is not None and self.spec.side == "right":
-            matrix, draw = view * [[-1.0], [1.0], [1.0]], draw | {"offset_x": -draw["offset_x"]}
+            matrix, draw = view * _MIRROR, draw | {"offset_x": -draw["offset_x"]}
         placed = move(points, matrix, -matrix @ origin)
         frame, shift = self._framer.frame(placed[:n], draw, crease)
         camera = camera_of(frame, self._projection, draw["distance_mm"])
@@ -202,9 +212,9 @@ class Pipeline:
 
         The numbers are those of `sample`; posing and Cycles only stop pushing each other out of the processor's caches.
         """
-        waiting = iter(indices)
+        waiting = map(int, indices)
         while chunk := list(islice(waiting, CHUNK)):
-            shots = [self._shot(self.scene.posed(int(index))) for index in chunk]
+            shots = [self._shot(body) for body in self.scene.bodies(chunk)]
             yield from [self._render(shot) for shot in shots]
 
     def sample_from(self, recipe: Recipe) -> Sample:

@@ -23,6 +23,8 @@ _GUARD = 6000.0
 Corner = tuple[int, int, float]
 """x and y in 2**-16 pixels, and what interpolates linearly."""
 Triangles = NDArray[np.int32]
+Corners = NDArray[np.uint32]
+"""Triangles (T, 3) without a sign: compiled code need not ask whether an index counts from the end."""
 
 
 class RasterEngine:
@@ -73,7 +75,7 @@ class RasterEngine:
             points, triangles = cut_near(points, triangles, NEAR_MM)
         centre = (camera.width / 2, camera.height / 2)
         px, linear = to_pixels(points, camera.mm_per_px, centre, camera.distance_mm if perspective else 0.0)
-        nearest = rasterize(px, linear, triangles, camera.width, camera.height)
+        nearest = rasterize(px, linear, triangles.view(np.uint32), camera.width, camera.height)
         if perspective:
             hit = np.isfinite(nearest)
             nearest[hit] = -1 / nearest[hit]
@@ -84,7 +86,7 @@ class RasterEngine:
 
 
 @njit(cache=True)
-def rasterize(px: Floats, linear: Floats, triangles: Triangles, width: int, height: int) -> Floats:  # pragma: no cover
+def rasterize(px: Floats, linear: Floats, triangles: Corners, width: int, height: int) -> Floats:  # pragma: no cover
     """Return the nearest depth at each pixel's centre (H, W), +inf where no triangle covers it.
 
     Args:
@@ -96,23 +98,24 @@ def rasterize(px: Floats, linear: Floats, triangles: Triangles, width: int, heig
     """
     nearest = np.full((height, width), np.inf)
     fixed = np.empty((len(px), 2), dtype=np.int64)
+    first, last = np.empty((len(px), 2), dtype=np.int32), np.empty((len(px), 2), dtype=np.int32)
     near = np.empty(len(px), dtype=np.bool_)
     for v in range(len(px)):
-        x, y = px[v, 0], px[v, 1]
-        near[v] = -_GUARD < x < width + _GUARD and -_GUARD < y < height + _GUARD
-        if near[v]:
-            fixed[v, 0], fixed[v, 1] = round(x * _ONE), round(y * _ONE)
+        near[v] = -_GUARD < px[v, 0] < width + _GUARD and -_GUARD < px[v, 1] < height + _GUARD
+        for i in range(2):
+            at = np.int64(np.rint(px[v, i] * _ONE)) if near[v] else 0
+            fixed[v, i], first[v, i], last[v, i] = at, (at + _HALF - 1) >> _BITS, (at - _HALF) >> _BITS
     for t in range(len(triangles)):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         if not (near[a] and near[b] and near[c]):
-            _fill_cut(nearest, px[triangles[t]], linear[triangles[t]])
-            continue
-        ax, ay, bx, by, cx, cy = fixed[a, 0], fixed[a, 1], fixed[b, 0], fixed[b, 1], fixed[c, 0], fixed[c, 1]
-        if (min(ax, bx, cx) + _HALF - 1) >> _BITS > (max(ax, bx, cx) - _HALF) >> _BITS:
-            continue  # between two columns of centres, or two rows: most triangles of a body
-        if (min(ay, by, cy) + _HALF - 1) >> _BITS > (max(ay, by, cy) - _HALF) >> _BITS:
-            continue
-        _fill(nearest, (ax, ay, linear[a]), (bx, by, linear[b]), (cx, cy, linear[c]))
+            _fill_cut(nearest, px, linear, triangles[t])
+        elif (
+            # Most triangles of a body lie between two columns of centres, or two rows.
+            min(first[a, 0], first[b, 0], first[c, 0]) <= max(last[a, 0], last[b, 0], last[c, 0])
+            and min(first[a, 1], first[b, 1], first[c, 1]) <= max(last[a, 1], last[b, 1], last[c, 1])
+        ):
+            corner_a, corner_b = (fixed[a, 0], fixed[a, 1], linear[a]), (fixed[b, 0], fixed[b, 1], linear[b])
+            _fill(nearest, corner_a, corner_b, (fixed[c, 0], fixed[c, 1], linear[c]))
     return nearest
 
 
@@ -130,16 +133,16 @@ def _fill(nearest: Floats, a: Corner, b: Corner, c: Corner) -> None:  # pragma: 
     if area == 0 or first_column > last_column or first_row > last_row:
         return
     x, y = (first_column << _BITS) + _HALF, (first_row << _BITS) + _HALF
-    row_a = (cx - bx) * (y - by) - (cy - by) * (x - bx)
-    row_b = (ax - cx) * (y - cy) - (ay - cy) * (x - cx)
-    row_c = (bx - ax) * (y - ay) - (by - ay) * (x - ax)
     least_a, least_b, least_c = _least(cx - bx, cy - by), _least(ax - cx, ay - cy), _least(bx - ax, by - ay)
+    row_a = (cx - bx) * (y - by) - (cy - by) * (x - bx) - least_a
+    row_b = (ax - cx) * (y - cy) - (ay - cy) * (x - cx) - least_b
+    row_c = (bx - ax) * (y - ay) - (by - ay) * (x - ax) - least_c
     for row in range(first_row, last_row + 1):
         w_a, w_b, w_c = row_a, row_b, row_c
         for column in range(first_column, last_column + 1):
-            if w_a >= least_a and w_b >= least_b and w_c >= least_c:
-                depth = (w_a * depth_a + w_b * depth_b + w_c * depth_c) / area
-                nearest[row, column] = min(nearest[row, column], depth)
+            if (w_a | w_b | w_c) >= 0:  # none is negative, asked with a single branch
+                weighted = (w_a + least_a) * depth_a + (w_b + least_b) * depth_b + (w_c + least_c) * depth_c
+                nearest[row, column] = min(nearest[row, column], weighted / area)
             w_a -= (cy - by) << _BITS
             w_b -= (ay - cy) << _BITS
             w_c -= (by - ay) << _BITS
@@ -155,10 +158,11 @@ def _least(dx: int, dy: int) -> int:  # pragma: no cover
 
 
 @njit(cache=True)
-def _fill_cut(nearest: Floats, px: Floats, linear: Floats) -> None:  # pragma: no cover
-    """Fill a triangle (3, 2) that reaches far outside the image: cut to the guard band, then piece by piece."""
+def _fill_cut(nearest: Floats, px: Floats, linear: Floats, triangle: Corners) -> None:  # pragma: no cover
+    """Fill a triangle (3,) that reaches far outside the image: cut to the guard band, then piece by piece."""
     polygon = np.empty((9, 3))
-    polygon[:3, :2], polygon[:3, 2] = px, linear
+    for n in range(3):
+        polygon[n, 0], polygon[n, 1], polygon[n, 2] = px[triangle[n], 0], px[triangle[n], 1], linear[triangle[n]]
     count = 3
     for axis in range(2):
         high = nearest.shape[1 - axis] + _GUARD

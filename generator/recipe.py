@@ -1,13 +1,14 @@
 """Recipes: every number drawn for a sample, a pure function of (the spec without its count, the index)."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from synthgen.blender_assets.model import BodyModel
-from synthgen.draws import DrawTable, rounded
+from synthgen.draws import DrawTable, named, rounded
 from synthgen.errors import SpecError
 from synthgen.generator.body import target_rows
 from synthgen.pose_spaces.draw import PoseDrawer
-from synthgen.seeding import Stream
+from synthgen.seeding import Streams
 from synthgen.shape_space import ShapeSpace
 from synthgen.shape_spaces.draw import ShapeDrawer
 from synthgen.spec import CameraSpace, Framing, Spec
@@ -15,6 +16,8 @@ from synthgen.spec import CameraSpace, Framing, Spec
 _CAMERA = ("distance_mm", "yaw_deg", "pitch_deg", "roll_deg")
 _FRAMING = ("margin", "offset_x", "offset_y")
 _DECIMALS = 4
+POSES_PER_SHAPE = 20
+"""After so many impossible poses the shape is drawn anew too: some thick fingers fit no pose."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +51,23 @@ class Recipes:
         self._pose = PoseDrawer(pose, spec.model)
         self._camera = _camera_table(camera, framing)
 
-    def shape(self, index: int, attempt: int = 0) -> dict[str, float]:
-        """Draw the shape of one sample; attempts after the first come from streams of their own."""
-        return self._shape.draw(Stream(self._seed, index, _attempt("shape", attempt)))
+    def draw(self, indices: Sequence[int]) -> list[Recipe]:
+        """Draw recipes, with the first pose of each, possible or not; they do not depend on what is drawn together."""
+        shapes = self._shape.draw(Streams(self._seed, tuple(indices), "shape"))
+        poses = self._pose.draw(Streams(self._seed, tuple(indices), "pose"))
+        values = self._camera.draw(Streams(self._seed, tuple(indices), "camera"))
+        cameras = named(self._camera.names, rounded(values, _DECIMALS))
+        return [Recipe(*parts) for parts in zip(indices, shapes, poses, cameras, strict=True)]
 
-    def pose(self, index: int, attempt: int) -> dict[str, float]:
-        """Draw the pose of one sample; attempts after the first come from streams of their own."""
-        return self._pose.draw(Stream(self._seed, index, _attempt("pose", attempt)))
-
-    def camera(self, index: int) -> dict[str, float]:
-        """Draw the camera and the framing of one sample."""
-        values = self._camera.draw(Stream(self._seed, index, "camera"))
-        return rounded(dict(zip(self._camera.names, values.tolist(), strict=True)), _DECIMALS)
+    def draw_again(self, recipes: Sequence[Recipe], attempt: int) -> list[Recipe]:
+        """Draw other poses for recipes, and now and then other shapes; each attempt, from 1 on, has streams of its own."""
+        indices = tuple(recipe.index for recipe in recipes)
+        shapes = [recipe.shape for recipe in recipes]
+        if attempt % POSES_PER_SHAPE == 0:
+            shapes = self._shape.draw(Streams(self._seed, indices, f"shape/{attempt // POSES_PER_SHAPE}"))
+        poses = self._pose.draw(Streams(self._seed, indices, f"pose/{attempt}"))
+        return [replace(recipe, shape=shape, pose=pose)
+                for recipe, shape, pose in zip(recipes, shapes, poses, strict=True)]  # fmt: skip
 
 
 def check_targets(space: ShapeSpace, model: BodyModel) -> tuple[str, ...]:
@@ -81,10 +89,6 @@ def check_targets(space: ShapeSpace, model: BodyModel) -> tuple[str, ...]:
             msg = f"shape.targets: {error}; {hint}"
             raise SpecError(msg) from None
     return drawn
-
-
-def _attempt(name: str, attempt: int) -> str:
-    return f"{name}/{attempt}" if attempt else name
 
 
 def _camera_table(camera: CameraSpace, framing: Framing) -> DrawTable:

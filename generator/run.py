@@ -30,6 +30,7 @@ import synthgen
 from synthgen.errors import ClusterError, DatasetError, SynthgenError
 from synthgen.generator.blender_process import keep_to_core, leave
 from synthgen.generator.dataset import seal_dataset, start_dataset
+from synthgen.generator.engine import check_engine
 from synthgen.generator.overwrite import clear_dataset, dataset_bytes
 from synthgen.generator.progress import Board, Listener, RunReport, Silent, record_run
 from synthgen.generator.request import (
@@ -79,6 +80,7 @@ def run(spec: Spec, options: RunOptions, listener: Listener | None = None, opene
 
     """
     listener = listener or Silent()
+    check_engine(options.engine or spec.engine)
     plans = plan_shards(spec.name, spec.version, spec.count)
     chosen = select_shards(plans, options.shards)
     root = options.out.absolute()

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from math import radians
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from synthgen.errors import SpecError
 from synthgen.framing import Box, Frame, FrameDraw, frame_box
-from synthgen.generator.kernels import range_above
-from synthgen.generator.vectors import about, times
+from synthgen.generator.kernels import box_above
+from synthgen.generator.vectors import Rotation, about, times
 from synthgen.geometry import Camera, Floats, Projection
 from synthgen.spec import Framing, Image
 
@@ -22,6 +23,7 @@ GRID_MM = 2.0**-10
 CREASE = 0.10
 """The wrist crease lies this far from the wrist joint towards the middle knuckle."""
 _FRONT_VIEW = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
+_FROM_ABOVE = np.array([[1.0], [-1.0], [-1.0]])
 _PERSPECTIVE_STEPS = 6
 
 
@@ -31,7 +33,7 @@ def dorsal_view(axes: Floats) -> Floats:
     Args:
         axes: (3, 3) rows: the posed hand's radial, distal and dorsal directions.
     """
-    return axes * [[1.0], [-1.0], [-1.0]]
+    return axes * _FROM_ABOVE
 
 
 def front_view() -> Floats:
@@ -41,9 +43,12 @@ def front_view() -> Floats:
 
 def turned(view: Floats, draw: Mapping[str, float]) -> Floats:
     """Turn a view by the drawn yaw, pitch and roll about the camera's y, x and z."""
-    yaw, pitch, roll = (radians(draw[f"{name}_deg"]) for name in ("yaw", "pitch", "roll"))
-    turn = times(about((0.0, 0.0, 1.0), roll), times(about((1.0, 0.0, 0.0), pitch), about((0.0, 1.0, 0.0), yaw)))
-    return np.array(turn) @ view
+    return np.array(_turn(*(radians(draw[name]) for name in ("yaw_deg", "pitch_deg", "roll_deg")))) @ view
+
+
+@njit(cache=True)
+def _turn(yaw: float, pitch: float, roll: float) -> Rotation:  # pragma: no cover
+    return times(about((0.0, 0.0, 1.0), roll), times(about((1.0, 0.0, 0.0), pitch), about((0.0, 1.0, 0.0), yaw)))
 
 
 class Framer:
@@ -52,7 +57,7 @@ class Framer:
     def __init__(self, triangles: NDArray[np.int32], framing: Framing, image: Image, projection: Projection) -> None:
         edges = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1)
         edges, count = np.unique(edges, axis=0, return_counts=True)
-        self._first, self._second = np.ascontiguousarray(edges.T, dtype=np.intp)
+        self._first, self._second = np.ascontiguousarray(edges.T, dtype=np.uint32)
         self._open_end = np.unique(edges[count == 1])
         self._framing, self._image, self._projection = framing, image, projection
 
@@ -67,30 +72,28 @@ class Framer:
         distance = draw["distance_mm"]
         shift = np.array([0.0, 0.0, distance])
         for _ in range(_PERSPECTIVE_STEPS if self._projection == "perspective" else 1):
-            x, y = np.ascontiguousarray(points_mm[:, :2].T)
+            seen = points_mm
             if self._projection == "perspective":
-                nearer = distance / (points_mm[:, 2] + distance)
-                x, y = (x + shift[0]) * nearer - shift[0], (y + shift[1]) * nearer - shift[1]
-            frame = self._frame_plane(x, y, draw, crease_y_mm)
+                nearer = distance / (points_mm[:, 2:] + distance)
+                seen = (points_mm[:, :2] + shift[:2]) * nearer - shift[:2]
+            frame = self._frame_plane(seen, draw, crease_y_mm)
             shift = np.array([-frame.centre[0], -frame.centre[1], distance])
         return frame, shift
 
-    def _frame_plane(self, x: Floats, y: Floats, draw: Mapping[str, float], crease_y_mm: float | None) -> Frame:
+    def _frame_plane(self, seen: Floats, draw: Mapping[str, float], crease_y_mm: float | None) -> Frame:
         touches: frozenset[str] = frozenset()
-        left, top, right, bottom = x.min(), y.min(), x.max(), y.max()
+        cut = np.inf
         if crease_y_mm is not None and self._framing.forearm_mm is not None:
-            bottom = min(crease_y_mm + draw["forearm_mm"], float(y[self._open_end].min()))
-            if bottom <= top:
-                msg = (f"camera: turned by {draw['roll_deg']:g} degrees, the whole hand lies below the line across the "
-                       "forearm; narrow camera.roll_deg, camera.pitch_deg or camera.yaw_deg")  # fmt: skip
-                raise SpecError(msg)
-            left, right = range_above(x, y, bottom, self._first, self._second)
+            cut = min(crease_y_mm + draw["forearm_mm"], float(seen[self._open_end, 1].min()))
             touches = frozenset({"bottom"})
+        left, top, right, bottom = box_above(seen, cut, self._first, self._second)
+        if cut <= top:
+            msg = (f"camera: turned by {draw['roll_deg']:g} degrees, the whole hand lies below the line across the "
+                   "forearm; narrow camera.roll_deg, camera.pitch_deg or camera.yaw_deg")  # fmt: skip
+            raise SpecError(msg)
         place = FrameDraw(draw["margin"], draw["offset_x"], draw["offset_y"])
         size = (self._image.width, self._image.height)
-        return frame_box(
-            Box(float(left), float(top), float(right), float(bottom)), touches, size, place, self._framing.aspect
-        )
+        return frame_box(Box(left, top, right, cut if touches else bottom), touches, size, place, self._framing.aspect)
 
 
 def camera_of(frame: Frame, projection: Projection, distance_mm: float) -> Camera:

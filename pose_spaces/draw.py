@@ -7,10 +7,11 @@ from importlib import resources
 import numpy as np
 import yaml
 
-from synthgen.draws import DrawTable, rounded
+from synthgen.draws import DrawTable, named, rounded
 from synthgen.errors import SpecError
+from synthgen.geometry import Floats
 from synthgen.pose_space import Angle, ExamplePoseSpace, JointPoseSpace
-from synthgen.seeding import Stream
+from synthgen.seeding import Stream, Streams
 
 DECIMALS = 3
 """Recipes are rounded when they are drawn, so that the stored numbers give the same pose again."""
@@ -34,11 +35,11 @@ class PoseDrawer:
         Raises:
             SpecError: A degree of freedom or a factor is unknown, or limits lie beyond the joint's own.
         """
-        self._draw = _Joints(space, model).draw if isinstance(space, JointPoseSpace) else _Examples(space, model).draw
+        self._space = _Joints(space, model) if isinstance(space, JointPoseSpace) else _Examples(space, model)
 
-    def draw(self, stream: Stream) -> dict[str, float]:
-        """Draw one pose: degrees by degree of freedom."""
-        return rounded(self._draw(stream), DECIMALS)
+    def draw(self, streams: Streams) -> list[dict[str, float]]:
+        """Draw one pose for each sample: degrees by degree of freedom."""
+        return named(self._space.names, rounded(self._space.draw(streams), DECIMALS))
 
 
 class _Joints:
@@ -58,7 +59,7 @@ class _Joints:
                 msg = (f"pose.angles.{name}.factors: {unknown[0]!r} is not a factor of this space; "
                        f"its factors are {', '.join(space.factors) or 'none'}")  # fmt: skip
                 raise SpecError(msg)
-        self._names = tuple(angles)
+        self.names = tuple(angles)
         self._table = DrawTable(
             {f"factor/{name}": one for name, one in space.factors.items()}
             | {name: one.draw for name, one in angles.items()}
@@ -68,13 +69,13 @@ class _Joints:
         self._limits = np.array(limits).reshape(-1, 2).T
         self._n_factors = len(factors)
 
-    def draw(self, stream: Stream) -> dict[str, float]:
-        values = self._table.draw(stream)
-        drawn = values[self._n_factors :]
-        if self._n_factors:
-            drawn = drawn + self._loadings @ values[: self._n_factors]
+    def draw(self, streams: Streams) -> Floats:
+        values = self._table.draw(streams)
+        factors, drawn = values[:, : self._n_factors], values[:, self._n_factors :]
+        if self._n_factors:  # one sample at a time, because a product of matrices rounds in another way
+            drawn = drawn + np.array([self._loadings @ row for row in factors])
         low, high = self._limits
-        return dict(zip(self._names, np.minimum(np.maximum(drawn, low), high).tolist(), strict=True))
+        return np.minimum(np.maximum(drawn, low), high)
 
 
 class _Examples:
@@ -94,13 +95,17 @@ class _Examples:
         for one in self._sided:
             joints.setdefault(one.split(".")[0], []).append(one)
         self._joints = joints
+        self.names = tuple(one for ones in joints.values() for one in ones)
 
-    def draw(self, stream: Stream) -> dict[str, float]:
+    def draw(self, streams: Streams) -> Floats:
+        return np.array([self._one(stream) for stream in streams.each()])
+
+    def _one(self, stream: Stream) -> list[float]:
         n = len(self._space.examples)
         first = int(stream.at("first").integers(n))
         second = (first + 1 + int(stream.at("second").integers(n - 1))) % n
         position = float(self._space.position.draw(stream.at("position"), 1)[0])
-        pose: dict[str, float] = {}
+        pose: list[float] = []
         for names in self._joints.values():
             a, b = ({one.split(".")[1]: self._space.examples[i].angles.get(self._sided[one], 0.0) for one in names}
                     for i in (first, second))  # fmt: skip
@@ -108,7 +113,7 @@ class _Examples:
             for one in names:
                 jitter = float(self._space.jitter_deg.draw(stream.at(one), 1)[0])
                 low, high = self._limits[one]
-                pose[one] = min(max(between[one.split(".")[1]] + jitter, low), high)
+                pose.append(min(max(between[one.split(".")[1]] + jitter, low), high))
         return pose
 
 

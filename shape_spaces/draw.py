@@ -9,14 +9,15 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.special import betaincinv
 
-from synthgen.draws import DrawTable, rounded
+from synthgen.draws import DrawTable, named, rounded
 from synthgen.geometry import Floats
-from synthgen.seeding import Stream, substream
+from synthgen.seeding import Streams, substream
 from synthgen.shape_space import ShapeGroup, ShapeSpace, Targets, Who
 
 DECIMALS = 4
 """Recipes are rounded when they are drawn, so that the stored numbers give the same body again."""
 _CONDITIONED = {"height": "height", "weight": "weight_phenotype", "muscle": "muscle", "proportions": "proportions"}
+_PHENOTYPES = ("gender", "age_years", "age", *_CONDITIONED)
 
 
 class ShapeDrawer:
@@ -34,17 +35,23 @@ class ShapeDrawer:
         self._cumulative = np.cumsum(weights) / weights.sum()
         self._groups = [_Group(group, space.targets, calibration) for group in space.groups]
         targets = sorted({name for group in space.groups for name in (*space.targets, *group.targets)})
-        self._absent = dict.fromkeys(targets, 0.0)
+        self._names = (*_PHENOTYPES, *targets)
+        places = {name: i for i, name in enumerate(self._names)}
+        self._places = [[places[name] for name in group.names] for group in self._groups]
         self._choice = np.array([substream("group")], dtype=np.uint64)
 
-    def draw(self, stream: Stream) -> dict[str, float]:
-        """Draw one shape: gender, age_years, age and the other phenotypes, then every target of the space.
+    def draw(self, streams: Streams) -> list[dict[str, float]]:
+        """Draw one shape for each sample: gender, age_years, age, the other phenotypes, and every target of the space.
 
         A target that the drawn group does not have is 0, so that every sample has the same keys.
         """
-        chosen = int(np.searchsorted(self._cumulative, stream.uniforms(self._choice)[0], side="right"))
-        phenotypes, targets = self._groups[min(chosen, len(self._groups) - 1)].draw(stream)
-        return rounded({**phenotypes, **self._absent, **targets}, DECIMALS)
+        chosen = np.searchsorted(self._cumulative, streams.uniforms(self._choice)[:, 0], side="right")
+        values = np.zeros((len(streams), len(self._names)))
+        for number, (group, places) in enumerate(zip(self._groups, self._places, strict=True)):
+            own = np.flatnonzero(np.minimum(chosen, len(self._groups) - 1) == number)
+            if len(own):
+                values[np.ix_(own, places)] = group.draw(streams.some(own))
+        return named(self._names, rounded(values, DECIMALS))
 
 
 class _Group:
@@ -58,28 +65,29 @@ class _Group:
         self._table = DrawTable(
             {"age_years": group.age_years, **plain, **{f"target/{name}": one for name, one in targets.items()}}
         )
-        self._plain, self._targets = tuple(plain), tuple(targets)
+        self.names = (*_PHENOTYPES, *targets)
         who = {name: one for name, one in wanted.items() if isinstance(one, Who)}
-        self._who = tuple(who)
+        order = [*plain, *who]
+        self._order = [order.index(name) for name in _CONDITIONED]
+        self._n_plain = len(plain)
         self._codes = np.array([substream(name) for name in who], dtype=np.uint64)
         self._scale, self._shift = np.array([(one.scale, one.shift) for one in who.values()]).reshape(-1, 2).T
         self._age_map = calibration["age_map"].T
         self._betas = [calibration[f"{group.sex}.{name}"].T for name in who]
 
-    def draw(self, stream: Stream) -> tuple[dict[str, float], dict[str, float]]:
-        """Draw the phenotypes and the targets."""
-        years, *values = self._table.draw(stream).tolist()
-        age = float(np.interp(years, *self._age_map))
-        drawn = dict(zip(self._plain, values, strict=False)) | self._conditioned(age, stream)
-        phenotypes = {"gender": self._gender, "age_years": years, "age": age}
-        phenotypes |= {name: drawn[name] for name in _CONDITIONED}
-        return phenotypes, dict(zip(self._targets, values[len(self._plain) :], strict=True))
+    def draw(self, streams: Streams) -> Floats:
+        """Draw the phenotypes and the targets, (n, names)."""
+        drawn = self._table.draw(streams)
+        years, plain, targets = drawn[:, :1], drawn[:, 1 : 1 + self._n_plain], drawn[:, 1 + self._n_plain :]
+        age = np.interp(years, *self._age_map)
+        others = np.hstack([plain, self._conditioned(age[:, 0], streams)])[:, self._order]
+        return np.hstack([np.full_like(years, self._gender), years, age, others, targets])
 
-    def _conditioned(self, age: float, stream: Stream) -> dict[str, float]:
-        """Draw the phenotypes that age and sex condition."""
-        if not self._who:
-            return {}
-        alpha, beta = np.array([[np.interp(age, ages, row) for row in rows] for ages, *rows in self._betas]).T
+    def _conditioned(self, age: Floats, streams: Streams) -> Floats:
+        """Draw the phenotypes that ages (n,) and the sex condition, (n, phenotypes)."""
+        if not self._betas:
+            return np.empty((len(age), 0))
+        alpha, beta = np.array([[np.interp(age, ages, row) for row in rows] for ages, *rows in self._betas]).T.swapaxes(0, 1)
         mean = alpha / (alpha + beta)
-        values = mean + self._scale * (betaincinv(alpha, beta, stream.uniforms(self._codes)) - mean) + self._shift
-        return dict(zip(self._who, np.minimum(np.maximum(values, 0.0), 1.0).tolist(), strict=True))
+        values = mean + self._scale * (betaincinv(alpha, beta, streams.uniforms(self._codes)) - mean) + self._shift
+        return np.minimum(np.maximum(values, 0.0), 1.0)

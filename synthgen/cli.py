@@ -160,16 +160,18 @@ def _tell(report: "RunReport") -> None:
 
 @app.command(epilog="Example: synthgen preview --spec hand.yaml -n 48 --artefacts --out sheet.png")
 def preview(
+    *,
     spec: SpecOption,
     n: Annotated[int, typer.Option("-n", min=1, max=400, help="Samples to show.")] = 48,
     out: Annotated[Path, typer.Option("--out", help="Picture to write (PNG).")] = Path("sheet.png"),
     artefacts: Annotated[bool, typer.Option("--artefacts", help="With the spec's artefacts on the masks.")] = False,
     seed: SeedOption = None,
     start: Annotated[int, typer.Option("--start", min=0, help="Index of the first sample.")] = 0,
+    engine: EngineOption = None,
 ) -> None:
     """Draw a contact sheet: mask beside colour-mapped depth, with the landmarks."""
     check_file(out, ".png")
-    scene = load_scene(spec, seed=seed)
+    scene = load_scene(spec, seed=seed, engine=engine)
     from synthgen.generator.preview import draw_preview
 
     sheet = draw_preview(scene.spec, range(start, start + n), with_artefacts=artefacts)
@@ -220,7 +222,7 @@ def blend(
 
 @app.command(epilog="Example: synthgen doctor")
 def doctor() -> None:
-    """Check Python, packages, Blender, the models, memory and disk; exit status 1 when something fails."""
+    """Check Python, packages, both engines, the models, memory and disk; exit status 1 when something fails."""
     from rich.console import Console
     from rich.table import Table
 

@@ -11,6 +11,7 @@ import typer
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from synthgen.address import Kind
     from synthgen.generator.verify import VerifyReport
     from synthgen.transfer import Transfer, TransferListener
 
@@ -20,7 +21,7 @@ _LINE_EVERY_S = 30.0
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command(epilog="Examples: synthgen push data/hand --repo user/synthgen-hand --tag v1.0.0 · "
-                "synthgen push data/hand --repo user/synthgen-hand --private --dry-run")(push)  # fmt: skip
+                "synthgen push runs/hand-ft --repo user/hand-landmarks --private --dry-run")(push)  # fmt: skip
     app.command(epilog="Examples: synthgen pull user/synthgen-hand --out data/hand · "
                 "synthgen pull user/synthgen-hand@v1.0.0 --split validation")(pull)  # fmt: skip
     app.command(epilog="Examples: synthgen verify data/hand --rerender 20 · "
@@ -28,22 +29,32 @@ def register(app: typer.Typer) -> None:
 
 
 def push(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Dataset folder, sealed.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Dataset folder, sealed, or folder of a network.")],
     repo: Annotated[str, typer.Option("--repo", help="Repository, owner/name; made where it is not there.")],
     private: Annotated[bool, typer.Option("--private", help="Make it private.")] = False,
     tag: Annotated[str | None, typer.Option("--tag", help="Name for the commit, such as v1.0.0.")] = None,
     revision: Annotated[str | None, typer.Option("--revision", help="Branch; main otherwise.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, and write nothing.")] = False,
 ) -> None:
-    """Publish a dataset on the Hugging Face Hub. The same command again goes on, or sends nothing."""
+    """Publish a dataset or a model on the Hugging Face Hub. The same command again goes on, or sends nothing."""
     from synthgen.address import parse_address
-    from synthgen.generator.push import PushOptions
-    from synthgen.generator.push import push as push_dataset
+    from synthgen.errors import RemoteError
     from synthgen.generator.resources import size
+    from synthgen.pushing import PushOptions
 
-    address = parse_address(repo, revision=revision)
-    with _listener() as listener:
-        report = push_dataset(folder, address, PushOptions(private, tag, dry_run), listener)
+    kind = _kind(folder)
+    address, options = parse_address(repo, kind, revision), PushOptions(private, tag, dry_run)
+    if address.kind != kind:
+        raise RemoteError(f"--repo: value {repo}; that is the address of a {address.kind}, and {folder} holds a {kind}")
+    with transfer_listener() as listener:
+        if kind == "dataset":
+            from synthgen.generator.push import push as push_dataset
+
+            report = push_dataset(folder, address, options, listener)
+        else:
+            from synthgen.training.push_model import push_model
+
+            report = push_model(folder, address, options, listener)
     told = f"{len(report.sent)} files of {size(report.sent_bytes)} {'to send' if dry_run else 'sent'}, "
     told += f"{report.unchanged} there already"
     if report.deleted:
@@ -71,7 +82,7 @@ def pull(
 
     address = parse_address(repo, revision=revision)
     root = out or Path("data") / address.repo.split("/")[1]
-    with _listener() as listener:
+    with transfer_listener() as listener:
         report = pull_dataset(address, root, PullOptions(shards, split), listener)
     state = "whole" if report.sealed else f"{report.shards} of {report.of_shards} shards"
     typer.echo(f"{root}: {state}; {report.files} files of {size(report.bytes)} came from {report.address}")
@@ -88,7 +99,7 @@ def verify(
     from synthgen.generator.verify import VerifyOptions, verify_dataset
 
     options = VerifyOptions(rerender, engine, seed)
-    with _listener() as listener:
+    with transfer_listener() as listener:
         if is_remote(folder):
             from synthgen.generator.pull import verify_remote
 
@@ -97,6 +108,23 @@ def verify(
             report = verify_dataset(Path(folder), options, listener)
     _tell(folder, report)
     raise typer.Exit(int(bool(report.problems)))
+
+
+def _kind(folder: Path) -> "Kind":
+    """Return what a folder holds, by the files in it."""
+    from synthgen.dataset_files import CHECKSUMS, MANIFEST, SPEC
+    from synthgen.errors import DatasetError
+
+    dataset = any((folder / name).is_file() for name in (CHECKSUMS, MANIFEST, SPEC))
+    model = (folder / "checkpoint.json").is_file()
+    if dataset and model:
+        raise DatasetError(f"{folder}: holds a dataset and a network; keep them in folders of their own")
+    if not dataset and not model:
+        raise DatasetError(
+            f"{folder}: holds no dataset and no network; give a folder that `synthgen render`, `train` or `finetune` "
+            "wrote"
+        )
+    return "dataset" if dataset else "model"
 
 
 def _tell(folder: str, report: "VerifyReport") -> None:
@@ -111,7 +139,7 @@ def _tell(folder: str, report: "VerifyReport") -> None:
 
 
 @contextmanager
-def _listener() -> "Iterator[TransferListener]":
+def transfer_listener() -> "Iterator[TransferListener]":
     """Show files and bytes on standard error: a bar where someone watches, a line now and then elsewhere."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn

@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from synthgen.cli_common import progress_bar
+from synthgen.cli_data import DATA_HELP, CacheOption, DataOptions, NoCacheOption
+from synthgen.cli_live import Live, LiveSpecOption, LiveWorkersOption, StepsOption, live_options, live_training
 from synthgen.errors import DatasetError
 
 if TYPE_CHECKING:
-    from synthgen.training.job import Listener, Progress
+    from synthgen.training.job import Job, Listener, Progress
+    from synthgen.training.machine import Machine
     from synthgen.training.recipe import Recipe
 
-DataOption = Annotated[str, typer.Option("--data", help="Dataset folder, sealed.")]
+DataOption = Annotated[str, typer.Option("--data", help=DATA_HELP)]
 ScansOption = Annotated[Path, typer.Option("--scans", help="Scan set (.h5).")]
 RecipeOption = Annotated[
     str,
@@ -31,14 +34,19 @@ ArchOption = Annotated[
     Literal["paper", "heatmap"] | None, typer.Option("--arch", help="Network, instead of the recipe's.")
 ]
 FoldsOption = Annotated[str, typer.Option("--folds", help="Number of folds, cut by subject, or leave-one-out.")]
-InitOption = Annotated[Path | None, typer.Option("--init", help="Folder of a network that is trained already.")]
+InitOption = Annotated[
+    str | None, typer.Option("--init", help="Network that is trained already: a folder, or hf://owner/name.")
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 _IMAGES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".png", ".jpg", ".jpeg", ".dcm")
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    app.command(epilog="Example: synthgen train --data data/hand --recipe quick_hand --out runs/hand-syn")(train)
+    app.command(
+        epilog="Examples: synthgen train --data data/hand --recipe quick_hand --out runs/hand-syn · "
+        "synthgen train --spec hand --steps 3600 --recipe quick_hand --out runs/hand-live"
+    )(train)
     app.command(
         epilog="Examples: synthgen finetune --scans scans.h5 --init runs/hand-syn --folds 3 --out runs/hand-ft · "
         "synthgen finetune --scans scans.h5 --folds leave-one-out --out runs/scratch"
@@ -48,15 +56,20 @@ def register(app: typer.Typer) -> None:
         "--out results"
     )(experiment)
     app.command(
-        epilog="Examples: synthgen predict --model runs/hand-ft scan.nii.gz --spec hand --side left --up S "
-        "--viewed-from P --out landmarks.mrk.json · synthgen predict --model runs/hand-ft scans --spec hand --out found"
+        epilog="Examples: synthgen predict --model runs/hand-ft scan.nii.gz --side left --up S --viewed-from P "
+        "--out landmarks.mrk.json · synthgen predict --model hf://user/hand-landmarks@v1.0.0 scans --out found"
     )(predict)
 
 
 def train(
     *,
-    data: DataOption,
     out: Annotated[Path, typer.Option("--out", help="Folder of the model.")],
+    data: Annotated[str | None, typer.Option("--data", help=DATA_HELP)] = None,
+    cache: CacheOption = None,
+    no_cache: NoCacheOption = False,
+    spec: LiveSpecOption = None,
+    steps: StepsOption = None,
+    workers: LiveWorkersOption = None,
     recipe: RecipeOption = "paper_hand",
     arch: ArchOption = None,
     inputs: InputOption = None,
@@ -64,17 +77,30 @@ def train(
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's curves too.")] = False,
 ) -> None:
     """Train a network on renderings. The same command again goes on where it was stopped."""
-    from synthgen.training.job import Keeping, dataset_job
+    live = live_options(data, spec, steps, workers)
+    from synthgen.training.job import Keeping
     from synthgen.training.machine import find_machine, processes
-    from synthgen.training.source import open_dataset, open_source
     from synthgen.training.train import train as run
 
-    machine = find_machine(device)
-    job = dataset_job(open_dataset(open_source(data)), _recipe(recipe, inputs, arch), machine.ranks)
-    with processes(machine), _listening() as listener:
+    machine, chosen = find_machine(device), _recipe(recipe, inputs, arch)
+    source = live or DataOptions(data or "", cache, no_cache)
+    with _listening() as listener, _job(source, chosen, machine, listener) as job, processes(machine):
         done = run(job, machine, Keeping(out, tensorboard=tensorboard), listener)
     typer.echo(f"{out}: {done.recipe.arch} network, {done.recipe.epochs} epochs, {done.place.updates:,} updates; "
                f"its losses stand in {out / 'log.csv'}")  # fmt: skip
+
+
+@contextmanager
+def _job(source: Live | DataOptions, recipe: "Recipe", machine: "Machine", listener: "Listener") -> "Iterator[Job]":
+    """Yield a training on a dataset, or on a spec, whose samples are rendered while the block runs."""
+    if isinstance(source, Live):
+        with live_training(source, recipe, machine, listener.say) as job:
+            yield job
+        return
+    from synthgen.training.job import dataset_job
+
+    say = listener.say if machine.ranks.rank == 0 else lambda _: None
+    yield dataset_job(source.open(recipe.samples, say), recipe, machine.ranks)
 
 
 def finetune(
@@ -87,6 +113,7 @@ def finetune(
         str | None, typer.Option("--recipe", help="Recipe of the fine-tuning. Default: the paper's 700 epochs.")
     ] = None,
     inputs: InputOption = None,
+    cache: CacheOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Fine-tune a network on real scans under a cross-validation, and once more on all of them, for use."""
@@ -100,12 +127,13 @@ def finetune(
     from synthgen.training.tuned import finetune as run
 
     cut, found = parse_folds(folds), read_scanset(scans)
-    base = load_checkpoint(init).recipe if init else _recipe("paper_hand", None)
+    begun = _model(init, cache) if init else None
+    base = load_checkpoint(begun).recipe if begun else _recipe("paper_hand", None)
     base = base.changed(input=inputs) if inputs else base
     chosen = _recipe(recipe, inputs) if recipe else tuning_recipe(base)
     tuning = Tuning(found, file_sha256(scans), scans.name, chosen, find_machine(device))
     with _listening() as listener:
-        results = run(Request(tuning, cut, out, init), listener)
+        results = run(Request(tuning, cut, out, begun), listener)
     overall = results.methods[METHOD].overall
     errors = [f"{stats.mean:.2f} {unit}" for unit, stats in (("px of the source", overall.px), ("mm", overall.mm))
               if stats.mean == stats.mean]  # fmt: skip
@@ -117,10 +145,16 @@ def experiment(
     data: DataOption,
     scans: ScansOption,
     out: Annotated[Path, typer.Option("--out", help="Folder of the results.")] = Path("results"),
+    cache: CacheOption = None,
+    no_cache: NoCacheOption = False,
     recipe: RecipeOption = "quick_hand",
     arch: ArchOption = None,
     folds: FoldsOption = "3",
     init: InitOption = None,
+    tune_recipe: Annotated[
+        str | None, typer.Option("--tune-recipe", help="Recipe of CNN(real) and CNN(ft). Default: the paper's.")
+    ] = None,
+    depth: Annotated[bool, typer.Option("--depth/--no-depth", help="Do the depth experiment too.")] = True,
     device: DeviceOption = "auto",
 ) -> None:
     """Compare all methods of the paper under one cross-validation: tables, figures and a report page."""
@@ -129,21 +163,23 @@ def experiment(
     from synthgen.training.folds import parse_folds
     from synthgen.training.machine import find_machine
     from synthgen.training.scanset import read_scanset
-    from synthgen.training.source import open_dataset, open_source
     from synthgen.training.tables import markdown, method_table, ratio_table
 
-    task = Experiment(
-        dataset=open_dataset(open_source(data)),
-        scans=read_scanset(scans),
-        scans_sha256=file_sha256(scans),
-        recipe=_recipe(recipe, None, arch),
-        folds=parse_folds(folds),
-        out=out,
-        machine=find_machine(device),
-        init=init,
-        command=shlex.join(["synthgen", *sys.argv[1:]]),
-    )
+    chosen, begun = _recipe(recipe, None, arch), _model(init, cache) if init else None
     with _listening() as listener:
+        task = Experiment(
+            dataset=DataOptions(data, cache, no_cache).open(chosen.samples, listener.say),
+            scans=read_scanset(scans),
+            scans_sha256=file_sha256(scans),
+            recipe=chosen,
+            folds=parse_folds(folds),
+            out=out,
+            machine=find_machine(device),
+            init=begun,
+            command=shlex.join(["synthgen", *sys.argv[1:]]),
+            tune=_recipe(tune_recipe, None) if tune_recipe else None,
+            depth=depth,
+        )
         results = run_experiment(task, listener)
     typer.echo(markdown(method_table(results)))
     typer.echo(markdown(ratio_table(results)))
@@ -153,37 +189,52 @@ def experiment(
 def predict(
     *,
     images: Annotated[list[Path], typer.Argument(metavar="SCAN...", help="Scans, or one folder of scans.")],
-    model: Annotated[Path, typer.Option("--model", help="Folder of a network.")],
-    spec: Annotated[str, typer.Option("--spec", help="Spec of the model's patches.")],
+    model: Annotated[str, typer.Option("--model", help="Network: a folder, or hf://owner/name[@revision].")],
     out: Annotated[Path, typer.Option("--out", help=".mrk.json, .csv or .json; a folder for several scans.")],
-    depth_model: Annotated[Path | None, typer.Option("--depth-model", help="A network on depth.")] = None,
+    spec: Annotated[
+        str | None, typer.Option("--spec", help="Refuse a model whose patches are not this spec's.")
+    ] = None,
+    depth_model: Annotated[
+        str | None, typer.Option("--depth-model", help="A network on depth: a folder, or hf://owner/name.")
+    ] = None,
     side: Annotated[str | None, typer.Option("--side", help="left or right: whose hand.")] = None,
     up: Annotated[str | None, typer.Option("--up", help="Patient direction that is up: L R A P S I.")] = None,
     viewed_from: Annotated[str | None, typer.Option("--viewed-from", help="Patient direction of the viewer.")] = None,
+    cache: CacheOption = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Find the landmarks of new scans, in millimetres of the scan, with a picture beside them."""
     from synthgen.specfile import load_spec
-    from synthgen.training.checkpoint import load_checkpoint
     from synthgen.training.domain import Domain
     from synthgen.training.machine import find_machine
-    from synthgen.training.predict import Networks, find_landmarks, picture, write_found
+    from synthgen.training.predict import find_landmarks, load_networks, picture, write_found
     from synthgen.training.scan_table import settings_of
-    from synthgen.training.tuned import read_prior
 
-    loaded, main = load_spec(spec), load_checkpoint(model)
-    different = main.domain.difference(Domain.of_spec(loaded))
+    machine, deep = find_machine(device), _model(depth_model, cache) if depth_model else None
+    networks = load_networks(_model(model, cache), deep, machine)
+    different = networks.main.domain.difference(Domain.of_spec(load_spec(spec))) if spec else ""
     if different:
         raise DatasetError(f"--spec: value {spec}; the model differs in {different}")
-    prior = read_prior(model, len(main.domain.landmarks))
-    networks = Networks(main, load_checkpoint(depth_model) if depth_model else None, prior, find_machine(device))
     settings = settings_of({"side": side, "up": up, "viewed_from": viewed_from})
     for image, target in _targets(images, out):
-        found = find_landmarks(image, settings, loaded, networks)
+        found = find_landmarks(image, settings, networks)
         write_found(found, target)
         picture(found).save(_beside(target))
         spreads = ", ".join(f"{name} ±{spread:.1f}" for name, spread in zip(found.names, found.spread_mm, strict=True))
         typer.echo(f"{target}: {spreads}; depth from {found.depth_from}")
+
+
+def _model(given: str, cache: Path | None) -> Path:
+    """Return the folder of a network, fetched first where it is on the Hub."""
+    from synthgen.address import is_remote, parse_address
+
+    if not is_remote(given):
+        return Path(given)
+    from synthgen.cli_hub import transfer_listener
+    from synthgen.training.remote_model import fetch_model
+
+    with transfer_listener() as listener:
+        return fetch_model(parse_address(given), listener, cache=cache)
 
 
 def _targets(images: list[Path], out: Path) -> list[tuple[Path, Path]]:

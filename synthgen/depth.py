@@ -32,15 +32,17 @@ def encode_depth(depth_mm: NDArray[np.float32], near_mm: float, steps_per_mm: fl
 
     """
     hit = np.isfinite(depth_mm)
-    codes = np.rint((np.where(hit, depth_mm, near_mm).astype(np.float64) - near_mm) * steps_per_mm) + 1
-    if codes.size and (codes.min() < 1 or codes.max() > _LAST_CODE):
-        lowest, highest = float(depth_mm[hit].min()), float(depth_mm[hit].max())
+    depths = depth_mm[hit].astype(np.float64)
+    steps = np.rint((depths - near_mm) * steps_per_mm) + 1
+    if steps.size and (steps.min() < 1 or steps.max() > _LAST_CODE):
         reach = (_LAST_CODE - 1) / steps_per_mm
         raise SynthgenError(
             f"depth_steps_per_mm: value {steps_per_mm:g} reaches over {reach:.1f} mm from {near_mm:g} mm, "
-            f"but depths go from {lowest:.1f} to {highest:.1f} mm; lower depth_steps_per_mm"
+            f"but depths go from {depths.min():.1f} to {depths.max():.1f} mm; lower depth_steps_per_mm"
         )
-    return np.where(hit, codes, 0).astype(np.uint16)
+    codes = np.zeros(depth_mm.shape, dtype=np.uint16)
+    codes[hit] = steps
+    return codes
 
 
 def decode_depth(code: NDArray[np.uint16], near_mm: float, steps_per_mm: float) -> NDArray[np.float32]:

@@ -1,6 +1,7 @@
-"""Draws a whole table of named numbers at once: one substream each, the common kinds in one vectorized step."""
+"""Draws whole tables of named numbers for several samples at once: a substream for each number, the common kinds in one
+vectorized step. A sample's numbers do not depend on which others are drawn with it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -9,7 +10,7 @@ from scipy.special import log_ndtr, ndtri_exp
 
 from synthgen.distributions import Constant, Normal, Uniform
 from synthgen.geometry import Floats
-from synthgen.seeding import Stream, substream
+from synthgen.seeding import Streams, substream
 
 _TINY, _BELOW_ONE = 1e-300, 1 - 2.0**-53
 
@@ -30,19 +31,19 @@ class DrawTable:
         bounds = [(one.mean, one.sd, one.low, one.high) for _, _, one in normals]
         self._normal = TruncatedNormals(*np.array(bounds, dtype=np.float64).reshape(-1, 4).T)
 
-    def draw(self, stream: Stream) -> Floats:
-        """Draw one value for each name, (N,) in the order of ``names``."""
-        values = np.empty(len(self.names))
+    def draw(self, streams: Streams) -> Floats:
+        """Draw one value for each name and sample, (n, names) in the order of ``names``."""
+        values = np.empty((len(streams), len(self.names)))
         for i, value in self._constants:
-            values[i] = value
+            values[:, i] = value
         if len(self._uniforms.at):
             low, high = self._low_high
-            u = self._uniforms.draw(stream)
-            values[self._uniforms.at] = np.minimum(np.maximum(low * (1 - u) + high * u, low), high)
+            u = self._uniforms.draw(streams)
+            values[:, self._uniforms.at] = np.minimum(np.maximum(low * (1 - u) + high * u, low), high)
         if len(self._normals.at):
-            values[self._normals.at] = self._normal.quantile(self._normals.draw(stream))
+            values[:, self._normals.at] = self._normal.quantile(self._normals.draw(streams))
         for i, code, distribution in self._others:
-            values[i] = distribution.draw(stream.at_code(code), 1)[0]
+            values[:, i] = distribution.draw(streams.at(code), len(streams))
         return values
 
 
@@ -53,9 +54,9 @@ class _Places:
         self.at: NDArray[np.intp] = np.array([i for i, _, _ in entries], dtype=np.intp)
         self._codes = np.array([code for _, code, _ in entries], dtype=np.uint64)
 
-    def draw(self, stream: Stream) -> Floats:
-        """Draw a uniform for each, (N,)."""
-        return stream.uniforms(self._codes)
+    def draw(self, streams: Streams) -> Floats:
+        """Draw a uniform for each, (n, N)."""
+        return streams.uniforms(self._codes)
 
 
 class TruncatedNormals:
@@ -71,7 +72,7 @@ class TruncatedNormals:
         self._sd = np.where(flip, -sd, sd)
 
     def quantile(self, u: Floats) -> Floats:
-        """Return the values (N,) below which the fractions u (N,) of the distributions lie."""
+        """Return the values (n, N) below which the fractions u (n, N) of the distributions lie."""
         u = self._low_end + self._direction * u
         u = np.minimum(np.maximum(u, _TINY), _BELOW_ONE)  # the logarithm of 0 would warn
         logs = np.logaddexp(self._log_a + np.log1p(-u), self._log_b + np.log(u))
@@ -79,7 +80,13 @@ class TruncatedNormals:
         return cast("Floats", np.minimum(np.maximum(values, self._low), self._high))
 
 
-def rounded(values: Mapping[str, float], decimals: int) -> dict[str, float]:
-    """Round named numbers to the nearest multiples of a power of ten, as they will be stored."""
+def rounded(values: Floats, decimals: int) -> Floats:
+    """Round numbers to the nearest multiples of a power of ten, as they will be stored."""
     scale = 10.0**decimals
-    return dict(zip(values, (np.rint(np.array(list(values.values())) * scale) / scale).tolist(), strict=True))
+    return np.rint(values * scale) / scale
+
+
+def named(names: Iterable[str], values: Floats) -> list[dict[str, float]]:
+    """Return the rows of values (n, names) as tables by name."""
+    names = tuple(names)
+    return [dict(zip(names, row, strict=True)) for row in values.tolist()]

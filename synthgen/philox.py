@@ -1,18 +1,56 @@
-"""Philox 4x64-10, compiled: one uniform from each of many substreams at once.
+"""Philox 4x64-10 and its seeding, compiled: a uniform from each of many substreams of many samples at once.
 
-Salmon et al. 2011, *Parallel random numbers: as easy as 1, 2, 3*. The numbers are those of numpy's ``Philox``, which
-the tests hold it to; numpy alone has to set a generator's state anew for every substream.
+Salmon et al. 2011, *Parallel random numbers: as easy as 1, 2, 3*; O'Neill 2015, *Simple portable C++ seed entropy*. The
+numbers are those of numpy's ``Philox`` and ``SeedSequence``, which the tests hold them to; numpy has to make a
+generator for every sample, and to set its state anew for every substream.
 """
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+Words = NDArray[np.uint64]
 _MULTIPLY = (np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157))
 _BUMP = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B))
 _ROUNDS = 10
 _HALF, _LOW_HALF = np.uint64(32), np.uint64(0xFFFFFFFF)
 _UNUSED, _UNIT = np.uint64(11), 2.0**-53
+_POOL = 4
+"""Words of a seed sequence's pool, and of a block of Philox."""
+_FIRST, _FIRST_FACTOR = np.uint64(0x43B0D7E5), np.uint64(0x931E8875)
+_LAST, _LAST_FACTOR = np.uint64(0x8B51F9DD), np.uint64(0x58F38DED)
+_LEFT, _RIGHT, _SHIFT = np.uint64(0xCA01F9DD), np.uint64(0x4973F715), np.uint64(16)
+
+
+@njit(cache=True)
+def _hashed(word: np.uint64, constant: np.uint64, factor: np.uint64) -> tuple[np.uint64, np.uint64]:  # pragma: no cover
+    """Hash a word of 32 bits; the constant changes with every word."""
+    word = word ^ constant
+    constant = (constant * factor) & _LOW_HALF
+    word = (word * constant) & _LOW_HALF
+    return word ^ (word >> _SHIFT), constant
+
+
+@njit(cache=True)
+def stream_keys(entropy: Words) -> Words:  # pragma: no cover
+    """Return the keys (N, 2) that ``SeedSequence`` makes of words (N, at least 4) of 32 bits each."""
+    keys = np.zeros((len(entropy), 2), dtype=np.uint64)
+    pool = np.empty(_POOL, dtype=np.uint64)
+    for n in range(len(entropy)):
+        constant = _FIRST
+        for i in range(_POOL):
+            pool[i], constant = _hashed(entropy[n, i], constant, _FIRST_FACTOR)
+        for source in range(entropy.shape[1]):
+            for i in range(_POOL):
+                if source != i:
+                    word, constant = _hashed(pool[source] if source < _POOL else entropy[n, source], constant, _FIRST_FACTOR)
+                    word = (_LEFT * pool[i] - _RIGHT * word) & _LOW_HALF
+                    pool[i] = word ^ (word >> _SHIFT)
+        constant = _LAST
+        for i in range(_POOL):
+            word, constant = _hashed(pool[i], constant, _LAST_FACTOR)
+            keys[n, i // 2] |= word << (_HALF * np.uint64(i % 2))
+    return keys
 
 
 @njit(cache=True)
@@ -25,21 +63,25 @@ def _high(a: np.uint64, b: np.uint64) -> np.uint64:  # pragma: no cover
 
 
 @njit(cache=True)
-def first_uniforms(key: NDArray[np.uint64], codes: NDArray[np.uint64]) -> NDArray[np.float64]:  # pragma: no cover
-    """Return the first double in [0, 1), (N,), of the substreams whose counters start at (0, 0, 0, code).
+def uniforms(keys: Words, codes: Words, place: int) -> NDArray[np.float64]:  # pragma: no cover
+    """Return a double in [0, 1), (N, C), of the substreams whose counters start at (0, 0, 0, code).
 
     Args:
-        key: (2,)
-        codes: (N,)
+        keys: (N, 2)
+        codes: (C,)
+        place: Which double of each substream, 0 the first.
     """
-    out = np.empty(len(codes))
-    for n in range(len(codes)):
-        a, b, c, d = np.uint64(1), np.uint64(0), np.uint64(0), codes[n]  # numpy counts up before it draws
-        k, m = key[0], key[1]
-        for _ in range(_ROUNDS):
-            high_a, low_a = _high(_MULTIPLY[0], a), _MULTIPLY[0] * a
-            high_c, low_c = _high(_MULTIPLY[1], c), _MULTIPLY[1] * c
-            a, b, c, d = high_c ^ b ^ k, low_c, high_a ^ d ^ m, low_a
-            k, m = k + _BUMP[0], m + _BUMP[1]
-        out[n] = (a >> _UNUSED) * _UNIT
+    out = np.empty((len(keys), len(codes)))
+    for n in range(len(keys)):
+        for i in range(len(codes)):
+            a, b, c, d = np.uint64(place // _POOL + 1), np.uint64(0), np.uint64(0), codes[i]  # counted up before a draw
+            k, m = keys[n, 0], keys[n, 1]
+            for _ in range(_ROUNDS):
+                high_a, low_a = _high(_MULTIPLY[0], a), _MULTIPLY[0] * a
+                high_c, low_c = _high(_MULTIPLY[1], c), _MULTIPLY[1] * c
+                a, b, c, d = high_c ^ b ^ k, low_c, high_a ^ d ^ m, low_a
+                k, m = k + _BUMP[0], m + _BUMP[1]
+            lane = place % _POOL
+            word = a if lane == 0 else b if lane == 1 else c if lane == 2 else d
+            out[n, i] = (word >> _UNUSED) * _UNIT
     return out

@@ -23,16 +23,19 @@ _LEVELS = {_NO_FILTER: 4, _UP_FILTER: 3}
 def write_mask_png(mask: NDArray[np.bool_]) -> bytes:
     """Return a mask (H, W) as a 1-bit PNG."""
     height, width = mask.shape
-    return _png(np.packbits(mask, axis=1), (width, height, 1), _NO_FILTER)
+    rows = np.empty((height, 1 + (width + 7) // 8), dtype=np.uint8)
+    rows[:, 1:] = np.packbits(mask, axis=1)
+    return _png(rows, (width, height, 1), _NO_FILTER)
 
 
 def write_depth_png(code: NDArray[np.uint16]) -> bytes:
     """Return codes (H, W) as a 16-bit PNG."""
     height, width = code.shape
-    rows = np.ascontiguousarray(code, dtype=">u2").view(np.uint8)
-    above = rows.copy()
-    above[1:] -= rows[:-1]  # bytes wrap round, as the filter asks for
-    return _png(above, (width, height, 16), _UP_FILTER)
+    plain = code.astype(">u2").view(np.uint8)
+    rows = np.empty((height, 1 + 2 * width), dtype=np.uint8)
+    rows[:1, 1:] = plain[:1]
+    np.subtract(plain[1:], plain[:-1], out=rows[1:, 1:])  # bytes wrap round, as the filter asks for
+    return _png(rows, (width, height, 16), _UP_FILTER)
 
 
 def read_mask_png(data: bytes) -> NDArray[np.bool_]:
@@ -55,12 +58,11 @@ def read_depth_png(data: bytes) -> NDArray[np.uint16]:
 
 
 def _png(rows: NDArray[np.uint8], size: tuple[int, int, int], row_filter: int) -> bytes:
-    filtered = np.empty((rows.shape[0], rows.shape[1] + 1), dtype=np.uint8)
-    filtered[:, 0] = row_filter
-    filtered[:, 1:] = rows
-    header = struct.pack(">IIBBBBB", *size, 0, 0, 0, 0)
-    pixels = zlib.compress(filtered.tobytes(), _LEVELS[row_filter])
-    return b"".join((_SIGNATURE, _chunk(b"IHDR", header), _chunk(b"IDAT", pixels), _chunk(b"IEND", b"")))
+    """Pack rows (H, 1 + bytes) whose first column is free for the filter's number."""
+    rows[:, 0] = row_filter
+    header = _chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 0, 0, 0, 0))
+    data = zlib.compress(rows, _LEVELS[row_filter])
+    return b"".join((_SIGNATURE, header, _chunk(b"IDAT", data), _chunk(b"IEND", b"")))
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:

@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from synthgen.address import MAIN, Address
 from synthgen.errors import RemoteError
+from synthgen.patience import LONGEST_WAIT_S, PASSING, TIMEOUT_S, WAITS_S, PassingError, Patience, Wanted, pour
 from synthgen.remote_files import Change, RemoteFile, groups
 from synthgen.token_rights import write_fault
 from synthgen.transfer import Meter, TransferListener, Unheard
@@ -22,23 +22,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 COMMIT_FILES = 100
 """Files of one commit at most, as the Hub recommends."""
-_PASSING = frozenset((408, 429, 500, 502, 503, 504))
-_TIMEOUT_S, _LONGEST_WAIT_S = 30.0, 300.0
-
-
-class PassingError(RemoteError):
-    """A failure that may be gone the next time."""
-
-    def __init__(self, text: str, after_s: float = 0) -> None:
-        super().__init__(text)
-        self.after_s = after_s
-        """How long the Hub asks us to wait."""
 
 
 class Hub:
     """The Hub, asked with the user's token where there is one."""
 
-    def __init__(self, listener: TransferListener | None = None, waits_s: Sequence[float] = (1, 4, 16)) -> None:
+    def __init__(self, listener: TransferListener | None = None, waits_s: Sequence[float] = WAITS_S) -> None:
         """Prepare the client; nothing is asked yet.
 
         Args:
@@ -53,8 +42,7 @@ class Hub:
         logging.set_verbosity(logging.ERROR)
         self._token = get_token()
         self._api = HfApi(token=self._token or False)
-        self._listener = listener or Unheard()
-        self._waits_s = tuple(waits_s)
+        self._patience = Patience(listener or Unheard(), tuple(waits_s))
         self.endpoint = str(constants.ENDPOINT)
 
     def sign_in(self, address: Address) -> str:
@@ -164,7 +152,7 @@ class Hub:
     def read(self, address: Address, file: RemoteFile) -> bytes:
         """Return the content of a file, checked; a cut connection is gone on with."""
         sink = io.BytesIO()
-        self._fill(address, file, sink, lambda _: None)
+        self.fill(address, file, sink, lambda _: None)
         return sink.getvalue()
 
     def download(self, address: Address, file: RemoteFile, to: Path, came: Callable[[int], None]) -> None:
@@ -178,52 +166,47 @@ class Hub:
 
         """
         to.parent.mkdir(parents=True, exist_ok=True)
-        with to.open("r+b" if to.exists() else "w+b") as sink:
+        with to.open("r+b" if to.exists() else "w+b", buffering=0) as sink:
             came(sink.seek(0, os.SEEK_END))
-            self._fill(address, file, sink, came)
-            sink.flush()
+            self.fill(address, file, sink, came)
             os.fsync(sink.fileno())
 
-    def _fill(self, address: Address, file: RemoteFile, sink: BinaryIO, came: Callable[[int], None]) -> None:
-        """Append to an open file what it lacks, as often as more of it comes, and check it."""
-        waits = iter(self._waits_s)
-        while (have := sink.seek(0, os.SEEK_END)) < file.bytes:
-            failure = PassingError(f"{file.path}: breaks off at byte {have}; the same command goes on from there")
-            try:
-                with self._explained(address):
-                    self._append(address, file, sink, came)
-            except PassingError as error:
-                failure = error
-            if sink.tell() > have:
-                waits = iter(self._waits_s)
-            else:
-                self._wait(failure, next(waits, None))
+    def fill(self, address: Address, file: RemoteFile, sink: BinaryIO, came: Callable[[int], None]) -> None:
+        """Append to an open file what it lacks, and check it; what is wrong is emptied.
+
+        Args:
+            address: Repository and commit.
+            file: Which.
+            sink: Open for reading and writing, unbuffered, with what came earlier.
+            came: Told how many bytes more are here.
+
+        Raises:
+            RemoteError: It does not come to its end, or is something else.
+
+        """
+        wanted = Wanted(file.path, file.bytes, file.bytes)
+
+        def append() -> None:
+            with self._explained(address):
+                self._append(address, wanted, sink, came)
+
+        self._patience.fill(wanted, sink, append)
         if not file.holds(sink):
             sink.truncate(0)
             raise RemoteError(f"{file.path}: what came is not what {address} holds; run the same command again")
 
-    def _append(self, address: Address, file: RemoteFile, sink: BinaryIO, came: Callable[[int], None]) -> None:
+    def _append(self, address: Address, wanted: Wanted, sink: BinaryIO, came: Callable[[int], None]) -> None:
         from huggingface_hub import get_session, hf_hub_url  # noqa: PLC0415
         from huggingface_hub.utils import build_hf_headers, hf_raise_for_status  # noqa: PLC0415
 
-        start = sink.tell()
         url = hf_hub_url(
-            address.repo, file.path, repo_type=address.kind, revision=address.revision, endpoint=self.endpoint
+            address.repo, wanted.name, repo_type=address.kind, revision=address.revision, endpoint=self.endpoint
         )
         headers = build_hf_headers(token=self._token or False)
-        headers |= {"Range": f"bytes={start}-", "Accept-Encoding": "identity"}
-        with get_session().stream("GET", url, headers=headers, timeout=_TIMEOUT_S) as answer:
+        headers |= {"Range": f"bytes={sink.tell()}-", "Accept-Encoding": "identity"}
+        with get_session().stream("GET", url, headers=headers, timeout=TIMEOUT_S) as answer:
             hf_raise_for_status(answer)
-            if start and answer.headers.get("Content-Range", "").partition("-")[0] != f"bytes {start}":
-                sink.seek(0)  # the whole file comes again
-                sink.truncate()
-                came(-start)
-            for piece in answer.iter_bytes():  # as it comes: gathered pieces are lost with the connection
-                kept = piece[: file.bytes - sink.tell()]
-                sink.write(kept)
-                came(len(kept))
-                if len(kept) < len(piece):
-                    return
+            pour(answer, sink, wanted, came)
 
     def _send(self, address: Address, folder: Path, paths: Sequence[str]) -> "list[CommitOperationAdd]":
         """Upload the content of large files; return what a commit needs of these and the others."""
@@ -235,20 +218,12 @@ class Hub:
 
     def _ask(self, address: Address, work: Callable[[], T]) -> T:
         """Do some work with the client, again where it failed for a passing reason."""
-        waits = iter(self._waits_s)
-        while True:
-            try:
-                with self._explained(address):
-                    return work()
-            except PassingError as failure:
-                self._wait(failure, next(waits, None))
 
-    def _wait(self, failure: PassingError, wait_s: float | None) -> None:
-        if wait_s is None:
-            raise failure
-        wait_s = max(wait_s, failure.after_s)
-        self._listener.say(f"{failure}; trying again in {wait_s:g} s")
-        time.sleep(wait_s)
+        def explained() -> T:
+            with self._explained(address):
+                return work()
+
+        return self._patience.ask(explained)
 
     @contextlib.contextmanager
     def _explained(self, address: Address) -> Iterator[None]:
@@ -290,12 +265,12 @@ class Hub:
         if status == 403:
             tokens = f"{self.endpoint}/settings/tokens"
             return RemoteError(f"token: it may not write to {address.repo}; make one that may at {tokens}")
-        if status not in _PASSING:
+        if status not in PASSING:
             return RemoteError(f"{address}: the Hub answers with status {status}: {_line(error)}")
         limit = parse_ratelimit_headers(error.response.headers)
         after_s = limit.reset_in_seconds + 1 if limit and status == 429 else 0
         text = f"{self.endpoint}: answers with status {status}; the same command goes on from here"
-        return PassingError(text, min(after_s, _LONGEST_WAIT_S))
+        return PassingError(text, min(after_s, LONGEST_WAIT_S))
 
 
 def _line(error: BaseException) -> str:

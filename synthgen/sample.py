@@ -1,5 +1,6 @@
 """The sample: the contract between the generator and training."""
 
+import contextlib
 import json
 import math
 from collections.abc import Mapping
@@ -33,10 +34,12 @@ FIELDS = (
 MAX_MEMBER_BYTES = 64 * 2**20
 MAX_JSON_BYTES = 2**20
 MAX_LANDMARKS = 4096
-_DECIMALS = 6
+_STEPS = 1e6
+"""Of a stored landmark's coordinate, per pixel or mm."""
 _PLAIN = frozenset((float, int, bool, str))
-_LEAST, _MOST = 1e-4, 1e15
-"""Between these the library writes a float without an exponent."""
+_LIBRARY = json.JSONEncoder(allow_nan=False)
+_UNUSUAL = ("e+", *(f"e-{digit}" for digit in range(4)), *(f"-0.0{end}" for end in ",]}"))
+"""Found where the library may have written a float with an exponent, or -0.0."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +90,8 @@ def encode_sample(sample: Sample, depth_steps_per_mm: float) -> dict[str, bytes]
     labels = sample.labels
     values = (
         int(sample.index),
-        (np.round(labels.landmarks_px, _DECIMALS) + 0.0).tolist(),
-        (np.round(labels.landmarks_mm, _DECIMALS) + 0.0).tolist(),
+        (np.rint(labels.landmarks_px * _STEPS) / _STEPS + 0.0).tolist(),
+        (np.rint(labels.landmarks_mm * _STEPS) / _STEPS + 0.0).tolist(),
         labels.visible.tolist(),
         labels.in_frame.tolist(),
         float(sample.mm_per_px),
@@ -169,13 +172,11 @@ class _Flat(dict[str, Any]):
 
 def _document(values: tuple[Any, ...]) -> str:
     """Return the json of a sample's fields; by the library where it writes the same, which is nearly always."""
-    recipes = [{k: v + 0.0 if type(v) is float else v for k, v in value.items()} for value in values[-3:]]
-    numbers = [v for recipe in recipes for v in recipe.values() if type(v) is float]
-    points = [v for field in values[1:3] for point in field for v in point]
-    numbers += values[5:8]
-    plain = all(type(value) in _PLAIN for recipe in recipes for value in recipe.values())
-    if values[3] and plain and all(_LEAST <= abs(v) < _MOST or v == 0 for v in (*numbers, *points)):
-        return json.dumps(dict(zip(FIELDS, (*values[:-3], *recipes), strict=True)), allow_nan=False)
+    if values[3] and {type(value) for recipe in values[-3:] for value in recipe.values()} <= _PLAIN:
+        with contextlib.suppress(ValueError):  # NaN, which is refused by its name below
+            text = _LIBRARY.encode(dict(zip(FIELDS, values, strict=True)))
+            if not any(mark in text for mark in _UNUSUAL):
+                return text
     pairs = zip(FIELDS, values, strict=True)
     return f"{{{', '.join(f'{json.dumps(field)}: {_text(value, field)}' for field, value in pairs)}}}"
 

@@ -4,12 +4,16 @@ Every stream is keyed by (seed, index, name), so a new stream or another order o
 (Salmon et al. 2011, *Parallel random numbers: as easy as 1, 2, 3*; numpy's Philox).
 """
 
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import cast
 from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
+
+_WORD = 2**32
 
 
 def stream(seed: int, index: int, name: str) -> np.random.Generator:
@@ -34,30 +38,76 @@ class Stream:
     """
 
     def __init__(self, seed: int, index: int, name: str) -> None:
-        self._sequence = _sequence(seed, index, name)
-        self._key = self._sequence.generate_state(2, np.uint64).astype(np.uint64)
+        bits = np.random.Philox(_sequence(seed, index, name))
+        self._generator, self._start = np.random.Generator(bits), bits.state
 
     def at(self, name: str) -> np.random.Generator:
         """Return the generator, moved to the start of a parameter's substream; use it before the next call."""
-        return self.at_code(substream(name))
+        self._start["state"]["counter"][3] = substream(name)
+        self._generator.bit_generator.state = self._start
+        return self._generator
 
-    def at_code(self, code: int) -> np.random.Generator:
-        """Return the generator at the substream with a code, for names that are drawn again and again."""
-        generator, start = self._generator
-        start["state"]["counter"][3] = code
-        generator.bit_generator.state = start
-        return generator
+
+@dataclass(frozen=True)
+class Streams:
+    """One named stream for each of several samples: the draws of `Stream`, for all of them at once."""
+
+    seed: int
+    """Below 2**63."""
+    indices: tuple[int, ...]
+    """(n,) below 2**32."""
+    name: str
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self.indices)
+
+    def each(self) -> Iterator[Stream]:
+        """Yield the stream of each sample, for what cannot be drawn together."""
+        return (Stream(self.seed, index, self.name) for index in self.indices)
+
+    def some(self, places: Iterable[int]) -> "Streams":
+        """Return the streams at these places."""
+        return replace(self, indices=tuple(self.indices[place] for place in places))
 
     @cached_property
-    def _generator(self) -> tuple[np.random.Generator, Any]:
-        bits = np.random.Philox(self._sequence)
-        return np.random.Generator(bits), bits.state
+    def _keys(self) -> NDArray[np.uint64]:
+        from synthgen.philox import stream_keys  # noqa: PLC0415 (numba is slow to load, and specs do without it)
 
-    def uniforms(self, codes: NDArray[np.uint64]) -> NDArray[np.float64]:
-        """Return the first uniform of each substream, (N,): what ``at_code(code).random()`` gives, much faster."""
-        from synthgen.philox import first_uniforms  # noqa: PLC0415 (numba is slow to load, and specs do without it)
+        entropy = np.zeros((len(self.indices), 6), dtype=np.uint64)  # the seed is filled up to four words
+        entropy[:, 0], entropy[:, 1] = self.seed % _WORD, self.seed // _WORD
+        entropy[:, 4], entropy[:, 5] = self.indices, crc32(self.name.encode())
+        return stream_keys(entropy)
 
-        return first_uniforms(self._key, codes)
+    def uniforms(self, codes: NDArray[np.uint64], place: int = 0) -> NDArray[np.float64]:
+        """Return a uniform of each substream (C,) of each sample, (n, C): what ``at(name).random()`` gives.
+
+        Args:
+            codes: (C,) of the substreams.
+            place: Which of a substream's uniforms, 0 the first.
+        """
+        from synthgen.philox import uniforms  # noqa: PLC0415 (as above)
+
+        return uniforms(self._keys, codes, place)
+
+    def at(self, code: int) -> np.random.Generator:
+        """Return what stands for a generator at a substream, and draws one number for each sample."""
+        return cast("np.random.Generator", _Across(self, code))
+
+
+class _Across:
+    """What distributions need of a generator: each call gives the next uniform of every sample's substream."""
+
+    def __init__(self, streams: Streams, code: int) -> None:
+        self._streams, self._code = streams, np.array([code], dtype=np.uint64)
+        self._place = 0
+
+    def random(self, n: int) -> NDArray[np.float64]:
+        if n != len(self._streams):
+            raise ValueError(f"{n} numbers of the streams of {len(self._streams)} samples")
+        drawn = self._streams.uniforms(self._code, self._place)[:, 0]
+        self._place += 1
+        return drawn
 
 
 def substream(name: str) -> int:

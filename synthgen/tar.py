@@ -34,8 +34,12 @@ def pack_member(name: str, data: bytes) -> bytes:
 
 
 @cache
-def _template() -> bytes:
-    return tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
+def _template() -> tuple[bytes, int]:
+    """Return the header of a file without name and size, and its sum without them; its own field counts as spaces."""
+    header = bytearray(tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT, "ascii", "strict"))
+    header[_SIZE[0] : _SIZE[1]] = bytes(_SIZE[1] - _SIZE[0])
+    header[_SUM[0] : _SUM[1]] = b" " * (_SUM[1] - _SUM[0])
+    return bytes(header), sum(header)
 
 
 def _header(name: str, size: int) -> bytes:
@@ -44,11 +48,11 @@ def _header(name: str, size: int) -> bytes:
         info = tarfile.TarInfo(name)
         info.size = size
         return info.tobuf(tarfile.USTAR_FORMAT, "ascii", "strict")
-    header = bytearray(_template())
-    header[: len(name)] = name.encode("ascii")
-    header[_SIZE[0] : _SIZE[1]] = b"%011o" % size
-    header[_SUM[0] : _SUM[1]] = b" " * 8
-    header[_SUM[0] : _SUM[1]] = b"%06o\0 " % sum(header)
+    template, total = _template()
+    own, octal = name.encode("ascii"), b"%011o" % size
+    header = bytearray(template)
+    header[: len(own)], header[_SIZE[0] : _SIZE[1]] = own, octal
+    header[_SUM[0] : _SUM[1]] = b"%06o\0 " % (total + sum(own) + sum(octal))
     return bytes(header)
 
 

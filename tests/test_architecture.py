@@ -20,12 +20,13 @@ OURS = {
     "generator": {CORE, "pose_spaces", "shape_spaces", "blender_assets", "generator"},
     "training": {CORE, "training"},
 }
-EVERYTHING = {"synthgen/cli.py", "synthgen/cli_common.py", "synthgen/cli_hub.py", "synthgen/cli_scans.py",
-              "synthgen/cli_spec.py", "synthgen/cli_training.py"}  # fmt: skip
+EVERYTHING = {"synthgen/cli.py", "synthgen/cli_common.py", "synthgen/cli_data.py", "synthgen/cli_hub.py",
+              "synthgen/cli_live.py", "synthgen/cli_scans.py", "synthgen/cli_spec.py",
+              "synthgen/cli_training.py"}  # fmt: skip
 """The command line: may import all of ours, inside its commands."""
 
 THEIRS = {
-    CORE: {"numpy", "scipy", "pydantic", "pydantic_core", "yaml", "PIL", "pyarrow"},
+    CORE: {"numpy", "scipy", "pydantic", "pydantic_core", "yaml", "PIL", "pyarrow", "filelock", "platformdirs"},
     "pose_spaces": {"numpy", "scipy", "yaml"},
     "shape_spaces": {"numpy", "scipy", "yaml"},
     "blender_assets": {"numpy", "scipy", "platformdirs", "filelock"},
@@ -44,11 +45,12 @@ ONLY_IN = {
     "distributed": ("generator/run.py",),
     "numba": ("synthgen/philox.py", "generator/", "training/"),
     "huggingface_hub": ("synthgen/remote.py",),
+    "httpx2": ("synthgen/web.py",),
     "typer": tuple(sorted(EVERYTHING)),
     "rich": (*sorted(EVERYTHING), "generator/terminal.py"),
     "SimpleITK": ("training/",),
 }
-INSIDE_FUNCTIONS = {"anny", "torch", "bpy", "bmesh", "mathutils", "matplotlib", "huggingface_hub"}
+INSIDE_FUNCTIONS = {"anny", "torch", "bpy", "bmesh", "mathutils", "matplotlib", "huggingface_hub", "httpx2"}
 """Never loaded with a module, except where a file of `training` is about torch."""
 NOWHERE = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "random"}
 """Files that run code when they are read, and randomness with a global state."""

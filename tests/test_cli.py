@@ -244,12 +244,16 @@ def test_target_check_reads_a_file_and_names_a_broken_line(tmp_path, monkeypatch
 
 
 def test_doctor_notices_what_is_missing(tmp_path, monkeypatch):
-    assert doctor.check_python((3, 12)).status == "fail"
+    assert doctor.check_python((3, 10)).status == "fail"
+    assert doctor.check_python((3, 13)).status == "ok"
     assert doctor.check_packages(("numpy", "no_such_package")).status == "fail"
     assert doctor.check_packages(("numpy",)).status == "ok"
-    assert doctor.check_engine("import os; os.abort()").found.endswith("crashed with signal 6")
-    assert doctor.check_engine("raise ImportError('libGL')").found.endswith("ImportError: libGL")
-    assert doctor.check_engine("print('bpy 5 depth 3.0')").status == "fail"
+    assert doctor.check_blender("import os; os.abort()").found.endswith("crashed with signal 6")
+    assert doctor.check_blender("raise ImportError('libGL')").found.endswith("ImportError: libGL")
+    assert doctor.check_blender("print('bpy 5 depth 3.0')").status == "fail"
+    assert doctor.check_blender(installed=False).status == "warn"
+    assert "--engine raster" in doctor.check_blender(installed=False).fix
+    assert doctor.check_raster("raise ImportError('llvmlite')").found == "raster: ImportError: llvmlite"
     assert doctor.check_scratch(tmp_path / "none").status == "ok"
     monkeypatch.setattr(doctor, "disk_free", lambda path: 100)
     assert doctor.check_scratch(tmp_path).status == "warn"
@@ -270,7 +274,8 @@ def test_doctor_exits_with_1_when_something_fails(monkeypatch):
 @pytest.mark.bpy
 def test_doctor_renders_in_a_child_process():
     before = "bpy" in sys.modules
-    assert doctor.check_engine().status == "ok"
+    assert doctor.check_blender().status == "ok"
+    assert doctor.check_raster().status == "ok"
     assert ("bpy" in sys.modules) == before
 
 

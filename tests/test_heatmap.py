@@ -11,8 +11,9 @@ from synthgen.training.checkpoint import Checkpoint, Place, TrainedOn, load_chec
 from synthgen.training.domain import Domain
 from synthgen.training.heatmap import HeatmapNet
 from synthgen.training.label_space import LabelSpace
+from synthgen.training.landmark_net import landmark_loss
 from synthgen.training.machine import Machine
-from synthgen.training.model import build_model, count_parameters, landmark_loss
+from synthgen.training.model import build_model, count_parameters
 from synthgen.training.recipe import Recipe
 
 
@@ -107,7 +108,7 @@ def test_it_learns_where_a_square_lies():
 
     for _ in range(60):
         images, points = batch()
-        loss = landmark_loss(model(images), labels.encode(points))
+        loss = model(images, labels.encode(points).flatten(1), len(images))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -117,6 +118,42 @@ def test_it_learns_where_a_square_lies():
 
     assert errors.mean() < 1.5
     assert math.isfinite(float(loss.detach()))
+
+
+def test_the_loss_is_that_of_the_coordinates_and_the_divergence_from_a_gaussian_by_hand():
+    labels = LabelSpace(20, 16, reach=0.5)
+    maps = torch.randn(2, 2, 8, 10, generator=torch.Generator().manual_seed(0))
+    points = torch.tensor([[[3.0, 1.5], [6.2, 4.0]], [[torch.nan, torch.nan], [1.0, 5.9]]])
+    model, targets = network(labels, maps), labels.encode(points)
+    found = model(torch.zeros(2, 1, 16, 20), targets, 4.0)
+
+    expected = landmark_loss(model(torch.zeros(2, 1, 16, 20)), targets, 4.0)
+    for n, k in ((0, 0), (0, 1), (1, 1)):
+        heat = maps[n, k].exp() / maps[n, k].exp().sum()
+        x, y = points[n, k] / 2  # a map has half the patch's size
+        rows, columns = torch.meshgrid(torch.arange(8) + 0.5, torch.arange(10) + 0.5, indexing="ij")
+        gaussian = torch.exp(-((columns - x) ** 2 + (rows - y) ** 2) / 2)
+        gaussian /= gaussian.sum()
+        expected = expected + (gaussian * (gaussian / heat).log()).sum() / 4
+    assert torch.isclose(found, expected)
+
+
+def test_the_loss_of_maps_that_are_right_is_that_of_the_grid_alone():
+    labels = LabelSpace(32, 32)
+    points = torch.tensor([[[13.0, 17.0]]])
+    columns = torch.arange(16) + 0.5
+    maps = -0.5 * ((columns[None, :] - 6.5) ** 2 + (columns[:, None] - 8.5) ** 2)[None, None]
+
+    assert abs(network(labels, maps)(torch.zeros(1, 1, 32, 32), labels.encode(points), 1.0)) < 1e-6
+
+
+def test_landmarks_that_are_missing_or_far_outside_leave_gradients_finite():
+    labels = LabelSpace(32, 32)
+    model = build_model("heatmap", labels, 2, 0.0, 0)
+    points = torch.tensor([[[torch.nan, torch.nan], [1000.0, -500.0]]])
+    model(torch.rand(1, 1, 32, 32), labels.encode(points), 1.0).backward()
+
+    assert all(parameter.grad.isfinite().all() for parameter in model.parameters())
 
 
 def test_a_patch_that_is_too_small_is_refused():

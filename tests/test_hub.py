@@ -22,8 +22,9 @@ from synthgen.errors import DatasetError, RemoteError
 from synthgen.generator import shards as shards_module
 from synthgen.generator.dataset import open_dataset, seal_dataset
 from synthgen.generator.pull import PullOptions, pull, verify_remote
-from synthgen.generator.push import PushOptions, push
+from synthgen.generator.push import push
 from synthgen.generator.verify import verify_dataset
+from synthgen.pushing import PushOptions
 from synthgen.remote import Hub
 from synthgen.remote_files import Change
 from synthgen.sample import encode_sample, sample_key
@@ -130,6 +131,31 @@ def test_what_is_read_before_the_push_has_ended_is_no_dataset(hub, address, seal
     ):
         pull(address, sealed.parent / "half", hub=client())
     assert push(sealed, address, hub=client()).unchanged == len(paths)
+
+
+@once
+def test_what_is_read_in_the_middle_of_a_changed_push_is_refused_and_the_commit_before_is_whole(
+    hub, address, sealed, folder, spec, tmp_path
+):
+    """The new shards are there, with the old card and checksums."""
+    first = push(sealed, address, PushOptions(tag="v1"), hub=client())
+    change_samples(folder, spec, [120])
+    hub.fail({"kind": "commit", "seconds": 0, "times": 1}, {"kind": "commit", "status": 503, "times": 99})
+    with pytest.raises(RemoteError, match="answers with status 503; the same command goes on from here"):
+        push(folder, address, hub=client())
+    hub.fail()
+
+    assert client().resolve(address) != first.address
+    with pytest.raises(RemoteError, match=r"labels/train-00000.parquet: is not what its SHA256SUMS says; tell its own"):
+        pull(address, tmp_path / "middle", hub=client())
+    assert not list((tmp_path / "middle").rglob("*.tar"))
+    assert not (tmp_path / "middle" / "SHA256SUMS").exists()
+    for revision in (first.address.revision, "v1"):
+        assert pull(replace(address, revision=revision), tmp_path / revision, hub=client()).sealed
+        assert tree(tmp_path / revision) == tree(sealed)
+    push(folder, address, hub=client())
+    assert pull(address, tmp_path / "after", hub=client()).sealed
+    assert tree(tmp_path / "after") == tree(folder)
 
 
 def test_a_second_push_after_rendering_again_sends_nothing(hub, address, sealed, spec, tmp_path):

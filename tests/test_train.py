@@ -176,6 +176,15 @@ def test_any_place_can_be_gone_on_from(dataset, uninterrupted, tmp_path, monkeyp
         assert equal(train(dataset_job(dataset, RECIPE), MACHINE, Keeping(run)), uninterrupted)
 
 
+def test_short_epochs_are_not_all_saved(dataset, uninterrupted, tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(train_module, "save_checkpoint", lambda _, checkpoint: kept.append(checkpoint))
+    train(dataset_job(dataset, RECIPE), MACHINE, Keeping(tmp_path / "run"))
+
+    assert RECIPE.epochs > 1
+    assert [equal(checkpoint, uninterrupted) for checkpoint in kept] == [True]
+
+
 def test_a_training_that_has_ended_is_not_done_again(dataset, tmp_path, monkeypatch):
     keeping, recipe = Keeping(tmp_path / "run"), RECIPE.changed(epochs=1, samples=40)
     first = train(dataset_job(dataset, recipe), MACHINE, keeping)

@@ -10,12 +10,12 @@ import numpy as np
 
 from synthgen.errors import ScanError, SynthgenError
 from synthgen.geometry import Floats
-from synthgen.landmark_set import LandmarkSet
 from synthgen.spec import Spec
 from synthgen.storage import file_sha256
+from synthgen.training.domain import Domain
 from synthgen.training.images import read_image
 from synthgen.training.landmark_files import Points, read_landmarks
-from synthgen.training.scan import ScanPatch, scan_patch
+from synthgen.training.scan import ScanPatch, domain_patch
 from synthgen.training.scan_table import ScanRow, ScanSettings
 from synthgen.training.scanset import Scan
 from synthgen.training.volumes import Picture, Volume
@@ -52,31 +52,35 @@ def bring(row: ScanRow, table: Path, spec: Spec) -> Brought:
         ScanError: The image or the landmarks cannot be used; the text names the file.
 
     """
-    names = spec.landmarks.names if isinstance(spec.landmarks, LandmarkSet) else ()
-    image = read_image(row.image)
-    points = read_landmarks(row.landmarks, names) if row.landmarks else None
-    outside = _outside(image, points) if points else None
-    if outside and _lost(image, points):
-        raise ScanError(f"{row.landmarks}: {outside}")
-    try:
-        patch = scan_patch(image, points, row.settings, spec)
-    except SynthgenError as error:
-        raise ScanError(f"{row.image}: {error}") from None
-    crowded = _crowded(image, points, patch) if points and not outside else None
-    swapped = None if crowded else _swapped(dict(zip(names, patch.landmarks_px, strict=True)), spec.model)
-    problems = tuple(f"{row.landmarks}: {problem}" for problem in (outside, crowded, swapped) if problem)
-    return Brought(_scan(row, table, patch), problems)
+    return _bring(row, table, Domain.of_spec(spec))
 
 
-def bring_unlabelled(image: Path, settings: ScanSettings, spec: Spec) -> Scan:
-    """Bring a scan without landmarks to the common domain.
+def bring_unlabelled(image: Path, settings: ScanSettings, domain: Domain) -> Scan:
+    """Bring a scan without landmarks to a domain, such as that of a network.
 
     Raises:
         ScanError: It cannot be used; the text names the file.
 
     """
     name = image.name.removesuffix(".gz").rsplit(".", 1)[0] or image.name
-    return bring(ScanRow(0, name, name, image, None, settings), image, spec).scan
+    return _bring(ScanRow(0, name, name, image, None, settings), image, domain).scan
+
+
+def _bring(row: ScanRow, table: Path, domain: Domain) -> Brought:
+    names = domain.landmarks
+    image = read_image(row.image)
+    points = read_landmarks(row.landmarks, names) if row.landmarks else None
+    outside = _outside(image, points) if points else None
+    if outside and _lost(image, points):
+        raise ScanError(f"{row.landmarks}: {outside}")
+    try:
+        patch = domain_patch(image, points, row.settings, domain)
+    except SynthgenError as error:
+        raise ScanError(f"{row.image}: {error}") from None
+    crowded = _crowded(image, points, patch) if points and not outside else None
+    swapped = None if crowded else _swapped(dict(zip(names, patch.landmarks_px, strict=True)), domain.model)
+    problems = tuple(f"{row.landmarks}: {problem}" for problem in (outside, crowded, swapped) if problem)
+    return Brought(_scan(row, table, patch), problems)
 
 
 def _scan(row: ScanRow, table: Path, patch: ScanPatch) -> Scan:

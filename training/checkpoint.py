@@ -6,10 +6,11 @@ last. So whatever happens, the folder holds a whole checkpoint or none.
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -26,11 +27,17 @@ from synthgen.training.recipe import Recipe
 
 FORMAT, VERSION = "synthgen-checkpoint", 1
 CARD = "checkpoint.json"
-_MAX_CARD_BYTES = 4 * 2**20
+MAX_CARD_BYTES = 4 * 2**20
 _MAX_TENSORS_BYTES = 16 * 2**30
-_WEIGHTS, _MOMENTUM = "weights", "momentum"
+_MAX_HEADER_BYTES = 2**20
+"""Of a file of weights, besides the weights; these count twice, so that some of another type are told as such."""
+WEIGHTS, _MOMENTUM = "weights", "momentum"
+_NAME = re.compile(r"(weights|momentum)-[0-9]{9,15}\.safetensors")
 
 Tensors = dict[str, Tensor]
+
+
+SeenKind = Literal["dataset", "spec", "scan set"]
 
 
 class CheckpointError(SynthgenError):
@@ -41,10 +48,10 @@ class CheckpointError(SynthgenError):
 class TrainedOn:
     """Data that a network has seen."""
 
-    kind: Literal["dataset", "scan set"]
+    kind: SeenKind
     name: str
     sha256: str
-    """Of the dataset's manifest, or of the scan set's file."""
+    """Of the dataset's manifest, of the resolved spec without its count, or of the scan set's file."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +67,32 @@ class Place:
     loss_sum: float = 0.0
     """Of the updates since the last line of the log."""
     loss_count: int = 0
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """A file of tensors, as the card tells of it."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """What ``checkpoint.json`` holds."""
+
+    domain: Domain
+    recipe: Recipe
+    history: tuple[TrainedOn, ...]
+    place: Place
+    files: Mapping[str, TensorFile]
+    """By kind: weights always, momentum while a training goes on."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training has ended."""
+        return self.place.epoch >= self.recipe.epochs
 
 
 @dataclass(frozen=True)
@@ -114,7 +147,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """
     files = {}
     try:
-        for kind, tensors in ((_WEIGHTS, checkpoint.weights), (_MOMENTUM, checkpoint.momentum)):
+        for kind, tensors in ((WEIGHTS, checkpoint.weights), (_MOMENTUM, checkpoint.momentum)):
             if tensors:
                 content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
                 name = f"{kind}-{checkpoint.place.updates:09d}.safetensors"
@@ -152,24 +185,39 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         CheckpointError: There is none, it is damaged, or of a newer version.
 
     """
-    path = folder / CARD
-    card = _read_card(path)
+    card = parse_card(_read_card(folder / CARD), str(folder / CARD))
+    weights = _read_tensors(folder, card.files[WEIGHTS])
+    momentum = _read_tensors(folder, card.files[_MOMENTUM]) if _MOMENTUM in card.files else {}
+    return Checkpoint(card.domain, card.recipe, card.history, card.place, weights, momentum)
+
+
+def parse_card(content: bytes, where: str) -> Card:
+    """Return what a ``checkpoint.json`` holds, wherever it is from: nothing in it is trusted before it is checked.
+
+    Args:
+        content: Of the file.
+        where: What errors call it.
+
+    Raises:
+        CheckpointError: It is none, is damaged, or of a newer version.
+
+    """
+    card = _parse(content, where)
     try:
         domain, recipe = Domain.from_json(card["domain"]), Recipe.model_validate(card["recipe"])
-        history = tuple(TrainedOn(**data) for data in card["history"])
-        place = Place(**card["place"])
-        files = {kind: (str(f["file"]), int(f["bytes"]), str(f["sha256"])) for kind, f in card["files"].items()}
+        history, place = tuple(_trained_on(**data) for data in card["history"]), _place(**card["place"])
+        files = {
+            kind: TensorFile(str(f["file"]), int(f["bytes"]), str(f["sha256"])) for kind, f in card["files"].items()
+        }
         # Before anything is allocated: the network must be as large as its file.
         needed = 4 * count_parameters(_empty_model(domain, recipe))
-        sound = files[_WEIGHTS][1] >= needed and all(Path(name).name == name for name, _, _ in files.values())
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        text = str(error).splitlines()[0]
-        raise CheckpointError(f"{path}: is damaged ({text:.100}); restore it or train again") from None
-    if not sound:
-        raise CheckpointError(f"{path}: its files are not those of this network; restore it or train again")
-    weights = _read_tensors(folder, files[_WEIGHTS])
-    momentum = _read_tensors(folder, files[_MOMENTUM]) if _MOMENTUM in files else {}
-    return Checkpoint(domain, recipe, history, place, weights, momentum)
+        sound = needed <= files[WEIGHTS].bytes <= 2 * needed + _MAX_HEADER_BYTES
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{where}: is damaged ({text:.100}); restore it or train again") from None
+    if not sound or not all(_NAME.fullmatch(file.name) for file in files.values()):
+        raise CheckpointError(f"{where}: its files are not those of this network; restore it or train again")
+    return Card(domain, recipe, history, place, files)
 
 
 def check_same_domain(checkpoint: Checkpoint, domain: Domain, model: Path, data: str) -> None:
@@ -193,34 +241,55 @@ def _empty_model(domain: Domain, recipe: Recipe) -> nn.Module:
         return build_model(recipe.arch, labels, len(domain.landmarks), recipe.dropout, recipe.seed)
 
 
-def _read_card(path: Path) -> Mapping[str, Any]:
+def _trained_on(kind: SeenKind, name: str, sha256: str) -> TrainedOn:
+    if kind not in get_args(SeenKind) or type(name) is not str or type(sha256) is not str:
+        raise ValueError("history: tells of what is no data")
+    return TrainedOn(kind, name, sha256)
+
+
+def _place(**numbers: Any) -> Place:
+    for name, value in numbers.items():
+        if name != "loss_sum" and (type(value) is not int or value < 0):
+            raise ValueError(f"place: {name} is no whole number")
+    return Place(**numbers | {"loss_sum": float(numbers["loss_sum"])})
+
+
+def _read_card(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            card = json.loads(file.read(_MAX_CARD_BYTES))
+            return file.read(MAX_CARD_BYTES)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: is missing; give a folder that `synthgen train` wrote") from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({str(error)[:100]}); restore it or train again") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); restore it or train again") from None
+
+
+def _parse(content: bytes, where: str) -> Mapping[str, Any]:
+    try:
+        card = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{where}: cannot be read ({str(error)[:100]}); restore it or train again") from None
     if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise CheckpointError(f"{path}: is not of a synthgen network; give a folder that `synthgen train` wrote")
+        raise CheckpointError(f"{where}: is not of a synthgen network; give a folder that `synthgen train` wrote")
     version = card.get("version")
     if type(version) is not int or version > VERSION:
         raise CheckpointError(
-            f"{path}: version {version!r:.20} is newer than {VERSION}, which this program knows; update synthgen"
+            f"{where}: version {version!r:.20} is newer than {VERSION}, which this program knows; update synthgen"
         )
     return card
 
 
-def _read_tensors(folder: Path, file: tuple[str, int, str]) -> Tensors:
-    name, size, sha256 = file
-    path = folder / name
+def _read_tensors(folder: Path, file: TensorFile) -> Tensors:
+    path = folder / file.name
     try:
-        if path.stat().st_size != size or size > _MAX_TENSORS_BYTES:
-            raise CheckpointError(f"{path}: has not the {size} bytes that {CARD} tells of; restore it or train again")
+        if path.stat().st_size != file.bytes or file.bytes > _MAX_TENSORS_BYTES:
+            raise CheckpointError(
+                f"{path}: has not the {file.bytes} bytes that {CARD} tells of; restore it or train again"
+            )
         content = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}); restore it or train again") from None
-    if hashlib.sha256(content).hexdigest() != sha256:
+    if hashlib.sha256(content).hexdigest() != file.sha256:
         raise CheckpointError(f"{path}: has changed (its checksum is another); restore it or train again")
     try:
         tensors = load(content)

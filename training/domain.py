@@ -1,12 +1,18 @@
 """The common domain: what datasets, scan sets and networks must share to be used together."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from synthgen.landmark_set import LandmarkSet
+from synthgen.sample import MAX_LANDMARKS
 from synthgen.spec import Framing, Spec, plain
+
+_NAME = re.compile("[a-z][a-z0-9_]{0,47}")
+MAX_SIDE = 2048
+"""Pixels of a patch, as of the spec's image."""
 
 
 @dataclass(frozen=True)
@@ -23,6 +29,11 @@ class Domain:
     """Names, in the order of every label."""
     framing: str
     """JSON of the spec's framing; its description is dropped."""
+
+    @property
+    def patch_framing(self) -> Framing:
+        """The framing as the spec has it."""
+        return Framing.model_validate(json.loads(self.framing))
 
     def __post_init__(self) -> None:
         framing = json.loads(self.framing)
@@ -48,8 +59,15 @@ class Domain:
         domain = cls(**{**data, "landmarks": tuple(data["landmarks"])})
         texts = (domain.model, *domain.landmarks)
         numbers = (domain.width, domain.height)
-        if not all(type(text) is str for text in texts) or not all(type(n) is int and n > 0 for n in numbers):
-            raise ValueError("a domain's names are text, its sizes whole numbers")
+        if not all(type(text) is str for text in texts) or not all(
+            type(n) is int and 0 < n <= MAX_SIDE for n in numbers
+        ):
+            raise ValueError(f"a domain's names are text, its sizes whole numbers up to {MAX_SIDE}")
+        if domain.model not in {"hand", "body"} or not 0 < len(domain.landmarks) <= MAX_LANDMARKS:
+            raise ValueError(f"a domain is of a hand or a body, with 1 to {MAX_LANDMARKS} landmarks")
+        if not all(_NAME.fullmatch(name) for name in domain.landmarks):
+            raise ValueError("a landmark's name has small letters, digits and underscores")
+        domain.patch_framing  # noqa: B018 (refuses what is no framing)
         return domain
 
     def to_json(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from synthgen.training.evaluate import Prediction
 from synthgen.training.figures import draw_figures
 from synthgen.training.finetune import Tuning, domain_of, merged, predict, tune, tuning_recipe
 from synthgen.training.folds import Fold, Folds, cut_folds
+from synthgen.training.gap import Gap, has_own_test_split, own_test_error, scans_error
 from synthgen.training.job import Keeping, Listener, dataset_job
 from synthgen.training.machine import Machine
 from synthgen.training.paper import MEAN_DEPTH
@@ -48,6 +49,15 @@ class Experiment:
     init: Path | None = None
     """A network that is trained already."""
     command: str = ""
+    tune: Recipe | None = None
+    """Of the networks from real scans and of the fine-tuned ones alike; the paper's 700 epochs if left out."""
+    depth: bool = True
+    """Do the depth experiment too, where the scans have depth."""
+
+    @property
+    def tune_recipe(self) -> Recipe:
+        """How networks are tuned to the scans, from weights and from scratch alike."""
+        return self.tune or tuning_recipe(self.recipe)
 
     @property
     def cut(self) -> tuple[Fold, ...]:
@@ -55,8 +65,8 @@ class Experiment:
         return cut_folds([scan.subject for scan in self.scans.scans], self.folds, self.recipe.seed)
 
     def tuning(self, inputs: Inputs) -> Tuning:
-        """Return how networks are tuned to the scans: from weights and from scratch alike."""
-        recipe = tuning_recipe(self.recipe).model_copy(update={"input": inputs})
+        """Return how networks that look at masks, or at depth, are tuned to the scans."""
+        recipe = self.tune_recipe.model_copy(update={"input": inputs})
         return Tuning(self.scans, self.scans_sha256, "scan set", recipe, self.machine)
 
     def identity(self) -> str:
@@ -64,6 +74,8 @@ class Experiment:
         init = [asdict(data) for data in load_checkpoint(self.init).history] if self.init else None
         parts = {"dataset": self.dataset.sha256, "scans": self.scans_sha256, "folds": self.folds, "init": init,
                  "recipe": self.recipe.model_dump(mode="json")}  # fmt: skip
+        if self.tune:
+            parts["tune"] = self.tune.model_dump(mode="json")
         return json.dumps(parts, indent=1, sort_keys=True) + "\n"
 
 
@@ -77,12 +89,13 @@ def run_experiment(experiment: Experiment, listener: Listener) -> Results:
     _begin(experiment)
     found = {name: _kept(experiment, name, make, listener) for name, make in _methods(experiment, listener).items()}
     depths: dict[str, Floats] = {}
-    for name, make in (_depth_methods(experiment, listener) if experiment.scans.has_depth else {}).items():
+    deep = experiment.depth and experiment.scans.has_depth
+    for name, make in (_depth_methods(experiment, listener) if deep else {}).items():
         depth = _kept(experiment, f"depth {name}", make, listener).depth_mm
         if depth is not None:
             depths[name] = depth
     results = compare_methods(experiment.scans, found, depths, seed=experiment.recipe.seed)
-    _write(experiment, found, results)
+    _write(experiment, found, results, _gap(experiment, found["CNN(syn)"], listener))
     return results
 
 
@@ -90,6 +103,10 @@ def _begin(experiment: Experiment) -> None:
     different = experiment.dataset.domain.difference(domain_of(experiment.scans.info))
     if different:
         raise SynthgenError(f"--scans: dataset and scan set differ in {different}; build the scans for its spec")
+    for field in ("arch", "label_range"):
+        here, there = getattr(experiment.tune_recipe, field), getattr(experiment.recipe, field)
+        if here != there:
+            raise SynthgenError(f"--tune-recipe: its {field} is {here}, not {there}; give one that fits --recipe")
     experiment.cut  # noqa: B018 (refuses too few subjects before any work)
     plan, identity = experiment.out / PLAN, experiment.identity()
     if plan.is_file() and plan.read_text(encoding="utf-8") != identity:
@@ -142,6 +159,9 @@ def _initial(experiment: Experiment, inputs: Inputs, listener: Listener) -> Chec
     if experiment.init is not None and inputs == "mask":
         given = load_checkpoint(experiment.init)
         different = given.domain.difference(domain_of(experiment.scans.info))
+        for field in ("arch", "label_range"):
+            if getattr(given.recipe, field) != getattr(experiment.recipe, field):
+                different = different or f"{field}, {getattr(given.recipe, field)} there"
         if different or given.recipe.input != inputs or not given.finished:
             reason = different or ("what it looks at" if given.finished else "its training, which has not ended")
             raise SynthgenError(f"--init: value {experiment.init}; it differs in {reason}, give another network")
@@ -149,6 +169,21 @@ def _initial(experiment: Experiment, inputs: Inputs, listener: Listener) -> Chec
     recipe = experiment.recipe.model_copy(update={"input": inputs})
     folder = experiment.out / "networks" / f"{inputs}-syn"
     return train(dataset_job(experiment.dataset, recipe), experiment.machine, Keeping(folder), listener)
+
+
+def _gap(experiment: Experiment, found: Prediction, listener: Listener) -> Gap | None:
+    """Return how much worse the network from renderings is on the scans; None where its own test split is not known."""
+    path = experiment.out / "predictions" / "test split.npz"
+    if not path.is_file():
+        network = _initial(experiment, "mask", listener)
+        if not has_own_test_split(experiment.dataset, network):
+            return None
+        error = own_test_error(experiment.dataset, network, experiment.machine)
+        with atomic_file(path) as file:
+            np.savez(file, mean_px=error)
+        listener.say(str(Gap(error, scans_error(experiment.scans, found))))
+    with np.load(path, allow_pickle=False) as store:
+        return Gap(float(store["mean_px"]), scans_error(experiment.scans, found))
 
 
 def _tuned(experiment: Experiment, inputs: Inputs, initial: Checkpoint | None, listener: Listener) -> Prediction:
@@ -192,9 +227,10 @@ def _kept(experiment: Experiment, name: str, make: Maker, listener: Listener) ->
     return found
 
 
-def _write(experiment: Experiment, predictions: Mapping[str, Prediction], results: Results) -> None:
-    out, recipe, tuned = experiment.out, experiment.recipe, tuning_recipe(experiment.recipe)
-    write_file(out / "results.json", (json.dumps(results_json(results), indent=1) + "\n").encode())
+def _write(experiment: Experiment, predictions: Mapping[str, Prediction], results: Results, gap: Gap | None) -> None:
+    out, recipe, tuned = experiment.out, experiment.recipe, experiment.tune_recipe
+    content = results_json(results) | {"gap": gap and asdict(gap) | {"ratio": gap.ratio}}
+    write_file(out / "results.json", (json.dumps(content, indent=1) + "\n").encode())
     write_file(out / "errors.csv", errors_csv(experiment.scans, results).encode())
     tables = [method_table(results), ratio_table(results), *(landmark_table(results, name) for name in results.methods)]
     write_file(out / "tables.md", "".join(f"## {table.title}\n\n{markdown(table)}\n" for table in tables).encode())
@@ -206,6 +242,7 @@ def _write(experiment: Experiment, predictions: Mapping[str, Prediction], result
         ("Samples used", str(recipe.samples or "all")),
         ("Network", recipe.arch),
         ("Training", f"{recipe.epochs} epochs on renderings, {tuned.epochs} on scans"),
+        *((("Gap", str(gap)),) if gap else ()),
         ("Folds", str(experiment.folds)),
         ("Seed", str(recipe.seed)),
     )

@@ -175,7 +175,8 @@ def _build(lengths: Bytes, used: Ints, code: Code, width: int, place: Ints) -> b
     table[0] = 0
     size, rank, word = 1, 0, 0
     for length in range(1, width + 1):
-        table[size : 2 * size] = table[:size]  # codes that end earlier go for either next bit
+        for i in range(np.uint64(size)):  # codes that end earlier go for either next bit; a slice takes longer
+            table[np.uint64(size) + i] = table[i]
         size *= 2
         for _ in range(number[length]):
             mirrored = (_MIRRORED[word & 255] << 8 | _MIRRORED[word >> 8]) >> (16 - length)

@@ -38,7 +38,7 @@ class Keeping:
 
     folder: Path
     save_every_s: float = 300.0
-    """Besides the ends of epochs; 0 saves after every update."""
+    """Besides the ends of epochs that take half a minute; 0 saves after every update."""
     log_every: int = 50
     """Updates of a line in the log."""
     tensorboard: bool = False

@@ -1,4 +1,4 @@
-"""The paper's network and its loss.
+"""The paper's network, and which networks there are.
 
 Riegler et al. 2015, Table 1: three convolutions and three fully-connected layers that look at one patch and put out
 the coordinates of all landmarks.
@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from synthgen.errors import SynthgenError
 from synthgen.training.heatmap import HeatmapNet
 from synthgen.training.label_space import LabelSpace
+from synthgen.training.landmark_net import LandmarkNet
 
 Arch = Literal["paper", "heatmap"]
 _CHANNELS, _HIDDEN = 32, 2048
 
 
-class PaperNet(nn.Module):
+class PaperNet(LandmarkNet):
     """Table 1: conv5-32, pool, conv5-32, pool, conv3-32, fc2048, fc2048, fc; no padding, dropout after each hidden fc.
 
     A ReLU follows each convolution and each hidden fully-connected layer. Where a pool follows too it comes first: the
@@ -54,12 +55,12 @@ class PaperNet(nn.Module):
             nn.Linear(_HIDDEN, outputs),
         )  # fmt: skip
 
-    def forward(self, images: Tensor) -> Tensor:
+    def outputs(self, images: Tensor) -> Tensor:
         """Return labels (n, outputs) of images (n, 1, H, W)."""
         return cast("Tensor", self.regressor(self.features(images)))
 
 
-def build_model(arch: Arch, labels: LabelSpace, landmarks: int, dropout: float, seed: int) -> nn.Module:
+def build_model(arch: Arch, labels: LabelSpace, landmarks: int, dropout: float, seed: int) -> LandmarkNet:
     """Return a network with the random weights of a seed; torch's own generators stay as they are.
 
     Args:
@@ -80,17 +81,3 @@ def build_model(arch: Arch, labels: LabelSpace, landmarks: int, dropout: float, 
 def count_parameters(model: nn.Module) -> int:
     """Return how many numbers a network learns."""
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def landmark_loss(labels: Tensor, targets: Tensor, samples: float | None = None) -> Tensor:
-    """Return half the squared error, summed over the coordinates and averaged over the batch.
-
-    Args:
-        labels: (n, outputs) of the network.
-        targets: (n, outputs); what is NaN is not known and counts for nothing.
-        samples: What to divide by, where this is only a part of the batch; n if left out.
-
-    """
-    known = ~torch.isnan(targets)
-    errors = torch.where(known, labels.float() - targets, 0.0)
-    return 0.5 * errors.square().sum() / (len(targets) if samples is None else samples)

@@ -12,17 +12,17 @@ from PIL import Image
 from synthgen.contact_sheet import Tile, contact_sheet
 from synthgen.errors import ScanError
 from synthgen.geometry import Floats
-from synthgen.spec import Spec
 from synthgen.training.augment import Augmentation, draw_moves, move_images, move_points
 from synthgen.training.block import Block, pack_masks, unpack_masks
 from synthgen.training.bring import bring_unlabelled
-from synthgen.training.checkpoint import Checkpoint
+from synthgen.training.checkpoint import Checkpoint, check_same_domain, load_checkpoint
 from synthgen.training.evaluate import to_source
 from synthgen.training.finetune import predict_block, scan_block
 from synthgen.training.landmark_files import Points, write_csv, write_json, write_markups
 from synthgen.training.machine import Machine
 from synthgen.training.scan_table import ScanSettings
 from synthgen.training.scanset import Scan
+from synthgen.training.tuned import read_prior
 
 VIEWS = 16
 """Slightly changed copies of a patch, whose predictions' spread is the uncertainty."""
@@ -57,20 +57,43 @@ class Found:
     """Where the third coordinate is from: the network, the mean of the training scans, or nowhere."""
 
 
-def find_landmarks(image: Path, settings: ScanSettings, spec: Spec, networks: Networks) -> Found:
+def load_networks(model: Path, depth_model: Path | None, machine: Machine) -> Networks:
+    """Load what finds landmarks.
+
+    Args:
+        model: Folder of a network.
+        depth_model: Folder of a network on depth, for the third coordinate; None does without.
+        machine: Where they run.
+
+    Raises:
+        SynthgenError: A folder holds no whole network, or the two do not fit each other.
+
+    """
+    main, depth = load_checkpoint(model), None
+    if depth_model is not None:
+        depth = load_checkpoint(depth_model)
+        check_same_domain(depth, main.domain, depth_model, str(model))
+        if depth.recipe.input != "depth":
+            raise ScanError(
+                f"--depth-model: value {depth_model}; it sees silhouettes, give a network that was trained with "
+                "--input depth"
+            )
+    return Networks(main, depth, read_prior(model, len(main.domain.landmarks)), machine)
+
+
+def find_landmarks(image: Path, settings: ScanSettings, networks: Networks) -> Found:
     """Find the landmarks of a scan.
 
     Args:
         image: A file or a DICOM folder.
         settings: Which way it lies, and the like.
-        spec: Resolved, of the networks' domain.
-        networks: What finds them.
+        networks: What finds them; the scan is brought to their domain.
 
     Raises:
         ScanError: The scan cannot be used.
 
     """
-    scan = bring_unlabelled(image, settings, spec)
+    scan = bring_unlabelled(image, settings, networks.main.domain)
     block = scan_block([scan], networks.main.recipe.input)
     points = predict_block(networks.main, block, networks.machine).points_px[0]
     depths, origin = _depths(scan, networks)

@@ -11,9 +11,9 @@ from scipy import ndimage
 from synthgen.errors import ScanError
 from synthgen.framing import Box, Frame, FrameDraw, frame_box, silhouette_box
 from synthgen.geometry import Floats
-from synthgen.landmark_set import LandmarkSet
-from synthgen.spec import Framing, Spec
+from synthgen.spec import Spec
 from synthgen.training.binarize import Steps, Threshold, binarize, choose_threshold, clean, count_planes
+from synthgen.training.domain import Domain
 from synthgen.training.landmark_files import Points
 from synthgen.training.orient import orient, seen, side_of_hand
 from synthgen.training.radiograph import binarize_radiograph
@@ -75,12 +75,14 @@ def scan_patch(image: Volume | Picture, points: Points | None, settings: ScanSet
     Raises:
         ScanError: The scan cannot be used so; the text names the setting and the fix.
     """
-    framing, landmarks = spec.framing, spec.landmarks
-    if not isinstance(framing, Framing) or not isinstance(landmarks, LandmarkSet):
-        msg = "spec: resolve its names first"
-        raise TypeError(msg)
-    settings = settings.for_model(spec.model)
-    hand = spec.model == "hand"
+    return domain_patch(image, points, settings, Domain.of_spec(spec))
+
+
+def domain_patch(image: Volume | Picture, points: Points | None, settings: ScanSettings, domain: Domain) -> ScanPatch:
+    """Bring a scan to a domain, such as that of a network; otherwise as `scan_patch`."""
+    framing = domain.patch_framing
+    hand = domain.model == "hand"
+    settings = settings.for_model("hand" if hand else "body")
     if isinstance(image, Volume):
         points_mm = _to_lps(image, points)
         plane, places = _of_volume(image, points_mm, settings, hand=hand), points_mm
@@ -96,7 +98,7 @@ def scan_patch(image: Volume | Picture, points: Points | None, settings: ScanSet
         box = Box(width - box.right, box.top, width - box.left, box.bottom)
         touches = frozenset({"left": "right", "right": "left"}.get(border, border) for border in touches)
     margin = sum(framing.margin.support()) / 2
-    size = (spec.image.width, spec.image.height)
+    size = (domain.width, domain.height)
     frame = frame_box(box.scaled(*plane.spacing), touches, size, FrameDraw(margin), framing.aspect)
     to_source = plane.to_source @ _mirror(mask.shape[1] * plane.spacing[0] if mirrored else None) @ _inverse(frame)
     in_patch = {name: np.linalg.solve(to_source, [*place, 1.0])[:2] for name, place in places.items()}
@@ -105,8 +107,8 @@ def scan_patch(image: Volume | Picture, points: Points | None, settings: ScanSet
     return ScanPatch(
         mask=patch,
         depth_mm=depth,
-        landmarks_px=_table(in_patch, landmarks.names, 2),
-        landmarks_mm=_table(points_mm, landmarks.names, 3),
+        landmarks_px=_table(in_patch, domain.landmarks, 2),
+        landmarks_mm=_table(points_mm, domain.landmarks, 3),
         patch_to_source=to_source,
         mm_per_px=float(np.sqrt(frame.mm_per_px_x * frame.mm_per_px_y)) if known else float("nan"),
         side=plane.side,

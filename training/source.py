@@ -6,13 +6,13 @@ import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Annotated, BinaryIO, Literal, Protocol
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from synthgen.artefacts import Artefacts
+from synthgen.content_cache import ContentCache
 from synthgen.dataset_files import CHECKSUMS, FORMAT, FORMAT_VERSION, MANIFEST, SPEC
 from synthgen.errors import DatasetError
 from synthgen.safe_yaml import parse_yaml
@@ -21,6 +21,7 @@ from synthgen.spec import Spec, resolve
 from synthgen.spec_errors import spec_error
 from synthgen.tar import BLOCK
 from synthgen.training.domain import Domain
+from synthgen.transfer import TransferListener
 
 MAX_FILE_BYTES = 64 * 2**20
 """Of the files around the shards."""
@@ -56,7 +57,7 @@ class Source(Protocol):
         """
 
     def open(self, path: str) -> BinaryIO:
-        """Open a file for reading at any position, so that of a table no more is fetched than is needed.
+        """Open a file for reading at any position.
 
         Raises:
             DatasetError: It is not there, or cannot be read.
@@ -180,15 +181,25 @@ class Dataset:
         return shards
 
 
-def open_source(address: str | Path) -> Source:
-    """Return where the bytes of a dataset come from; a folder is all there is so far.
+def open_source(
+    address: str | Path, cache: ContentCache | None = None, listener: TransferListener | None = None
+) -> Source:
+    """Return where the bytes of a dataset come from.
+
+    Args:
+        address: A folder; ``https://…``, which is a folder on any web server; or ``hf://datasets/owner/name``, at whose
+            end ``@revision`` may stand.
+        cache: Keeps what is fetched; None: nothing is kept.
+        listener: Told of waits, and how much has come.
 
     Raises:
-        DatasetError: Nothing is known to be there.
+        SynthgenError: Nothing is known to be there.
 
     """
     if isinstance(address, str) and "://" in address:
-        raise DatasetError(f"{address}: only folders can be streamed so far; give the dataset's folder")
+        from synthgen.training.remote_source import open_remote  # noqa: PLC0415  # which knows what is here
+
+        return open_remote(address, cache, listener)
     root = Path(address)
     if not (root / CHECKSUMS).is_file():
         state = "is not sealed" if (root / SPEC).is_file() else "is no dataset folder"
@@ -203,7 +214,7 @@ def open_dataset(source: Source) -> Dataset:
         DatasetError: It is no dataset, is of a newer version, or a file around the shards is damaged.
 
     """
-    checksums = _checksums(source)
+    checksums = parse_checksums(source.read(CHECKSUMS, MAX_FILE_BYTES))
     content = read_checked(source, MANIFEST, checksums)
     told = _manifest(content, f"{source.address}: {MANIFEST}")
     spec = _spec(read_checked(source, SPEC, checksums), f"{source.address}: {SPEC}")
@@ -233,26 +244,30 @@ def read_checked(source: Source, path: str, checksums: Mapping[str, str], limit:
 
 
 def open_checked(source: Source, path: str, checksums: Mapping[str, str]) -> BinaryIO:
-    """Open a large file of a folder after reading it once for its digest; of other places, fetch and check it whole.
+    """Open a large file after reading it once for its digest.
 
     Raises:
         DatasetError: As `read_checked`.
 
     """
-    if not isinstance(source, Folder):
-        return BytesIO(read_checked(source, path, checksums, MAX_LABELS_BYTES))
-    file, digest = source.open(path), hashlib.sha256()
-    while piece := file.read(2**20):
-        digest.update(piece)
-    if digest.hexdigest() != checksums.get(path):
+    file = source.open(path)
+    if content_sha256(file) != checksums.get(path):
         file.close()
         raise DatasetError(f"{source.address}: {path} has changed (its checksum is another); restore it")
     return file
 
 
-def _checksums(source: Source) -> dict[str, str]:
-    lines = source.read(CHECKSUMS, MAX_FILE_BYTES).decode("utf-8", "replace").splitlines()
-    pairs = [line.partition("  ") for line in lines]
+def content_sha256(file: BinaryIO) -> str:
+    """Return the SHA-256 of what follows in an open file, hexadecimal."""
+    digest = hashlib.sha256()
+    while piece := file.read(2**20):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def parse_checksums(content: bytes) -> dict[str, str]:
+    """Return the digests in a ``SHA256SUMS`` by their files' paths."""
+    pairs = [line.partition("  ") for line in content.decode("utf-8", "replace").splitlines()]
     return {path: sha256 for sha256, _, path in pairs}
 
 

@@ -54,13 +54,17 @@ def epoch_order(sizes: Sequence[int], seed: int, epoch: int, window: int = WINDO
 
     The blocks are shuffled, then the samples of each ``window`` blocks. A window of 0 leaves all as it is stored.
     """
+    return list(epoch_windows(sizes, seed, epoch, window))
+
+
+def epoch_windows(sizes: Sequence[int], seed: int, epoch: int, window: int = WINDOW) -> Iterator[NDArray[np.int32]]:
+    """Yield the windows of `epoch_order`, one after the other."""
     rng = stream(seed, epoch, "order")
-    blocks, order = rng.permutation(len(sizes)) if window else np.arange(len(sizes)), []
+    blocks = rng.permutation(len(sizes)) if window else np.arange(len(sizes))
     for start in range(0, len(blocks), window or 1):
         part = blocks[start : start + (window or 1)]
         pairs = np.concatenate([np.stack([np.full(sizes[b], b), np.arange(sizes[b])], axis=1) for b in part])
-        order.append((pairs[rng.permutation(len(pairs))] if window else pairs).astype(np.int32))
-    return order
+        yield (pairs[rng.permutation(len(pairs))] if window else pairs).astype(np.int32)
 
 
 @dataclass(frozen=True)

@@ -28,9 +28,12 @@ from synthgen.training.label_space import LabelSpace
 from synthgen.training.log import CsvLog, Line, Log, TensorBoardLog
 from synthgen.training.machine import Machine
 from synthgen.training.memory import is_out_of_memory, largest_batch
-from synthgen.training.model import build_model, landmark_loss
+from synthgen.training.model import build_model
 from synthgen.training.prepare import Batch
 from synthgen.training.stream import Batches, prefetched
+
+SHORT_EPOCH_S = 30.0
+"""Epochs on a few scans are one update; to write all weights after each would take longer than the update."""
 
 
 def train(job: Job, machine: Machine, keeping: Keeping | None = None, listener: Listener | None = None) -> Checkpoint:
@@ -87,11 +90,10 @@ def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch,
     """Update the weights by one batch, and return its loss, still on the device."""
     images, targets = machine.images(batch.images), machine.tensor(batch.targets)
     with machine.precision():
-        labels = model(images)
-    # Several processes' gradients are averaged, so each divides by its even share of the batch.
-    loss = landmark_loss(labels, targets, batch.total / machine.ranks.count)
+        # Several processes' gradients are averaged, so each divides by its even share of the batch.
+        loss = model(images, targets, batch.total / machine.ranks.count)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()
     optimizer.step()
     return loss.detach()
 
@@ -179,9 +181,9 @@ class _Run:
 
 def _epochs(run: _Run, keeping: Keeping | None, logs: list[Log], listener: Listener) -> Checkpoint:
     recipe, machine = run.job.recipe, run.machine
+    saved = time.monotonic()
     while run.place.epoch < recipe.epochs:
         batches = run.job.data.epoch(run.place.epoch)
-        saved = time.monotonic()
         start = run.place.position // recipe.batch
         for number, batch in enumerate(prefetched(batches, start, machine.threads), start):
             rate = recipe.rate.at(run.place.epoch, recipe.epochs, number / len(batches))
@@ -196,8 +198,10 @@ def _epochs(run: _Run, keeping: Keeping | None, logs: list[Log], listener: Liste
         error = evaluate(run.model, run.job.validation, run.labels, machine) if run.job.validation else None
         _tell(run, (rate, len(batches)), logs, listener, error)
         run.place = replace(run.place, epoch=run.place.epoch + 1, position=0)
-        if keeping:
+        ended, rest = run.place.epoch == recipe.epochs, min(SHORT_EPOCH_S, keeping.save_every_s if keeping else 0.0)
+        if keeping and (ended or time.monotonic() - saved >= rest):
             _save(run, keeping)
+            saved = time.monotonic()
     return run.checkpoint()
 
 

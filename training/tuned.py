@@ -20,6 +20,7 @@ from synthgen.training.scanset import Scan
 
 RESULTS, PRIOR = "results.json", "prior.json"
 METHOD = "CNN"
+MAX_PRIOR_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def finetune(request: Request, listener: Listener) -> Results:
     prediction = merged(found, folds)
     depths = {} if prediction.depth_mm is None else {METHOD: prediction.depth_mm}
     results = compare_methods(tuning.scans, {METHOD: prediction}, depths, seed=tuning.recipe.seed)
-    write_file(request.out / RESULTS, (json.dumps(results_json(results), indent=1) + "\n").encode())
+    told = results_json(results) | {"folds": len(folds)}
+    write_file(request.out / RESULTS, (json.dumps(told, indent=1) + "\n").encode())
     return results
 
 
@@ -99,7 +101,7 @@ def read_prior(folder: Path, landmarks: int) -> Floats | None:
         return None
     try:
         with path.open("rb") as file:
-            content: Any = json.loads(file.read(2**20))
+            content: Any = json.loads(file.read(MAX_PRIOR_BYTES))
         prior = np.array(content["normalized_depth"], dtype=np.float64)
     except (ValueError, KeyError, TypeError, RecursionError):
         prior = np.empty(0)

@@ -1,0 +1,42 @@
+"""Which engines can render here, known without loading one."""
+
+import platform
+import sys
+from importlib.util import find_spec
+
+from synthgen.errors import EngineError
+
+BLENDER_PYTHON = (3, 11)
+"""The only Python that Blender's module is built for."""
+
+
+def check_engine(name: str) -> None:
+    """Refuse an engine that is not installed, before any work.
+
+    Raises:
+        EngineError: It is Blender, and its module is not there.
+
+    """
+    if name == "blender" and not has_blender():
+        raise no_blender(f"no module bpy in Python {platform.python_version()}")
+
+
+def has_blender() -> bool:
+    """Tell whether Blender's module is installed."""
+    return find_spec("bpy") is not None
+
+
+def no_blender(reason: str, *, raster: bool = True, python: tuple[int, int] = sys.version_info[:2]) -> EngineError:
+    """Return the error for a missing or broken Blender, with what to do.
+
+    Args:
+        reason: What is wrong with it.
+        raster: Whether the raster engine does as well.
+        python: Version of this one.
+
+    """
+    here = "" if python == BLENDER_PYTHON else "Python 3.11 and "
+    fix = f"use {here}`pip install bpy`"
+    if raster:
+        fix += ", or --engine raster (engine: raster in a spec), which needs no Blender and gives the same pixels"
+    return EngineError(f"engine: Blender's Python module cannot be loaded ({reason}); {fix}")

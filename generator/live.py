@@ -1,0 +1,175 @@
+"""Samples for a training that needs them now: rendered in worker processes, handed over as arrays, stored nowhere."""
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgen.depth import encode_depth, nearest_depth
+from synthgen.errors import DatasetError, EngineError, SynthgenError
+from synthgen.generator.request import deaf_to_interrupts
+from synthgen.generator.resources import Machine, size
+from synthgen.generator.worker import SamplePipeline, Source
+from synthgen.sample import Sample
+from synthgen.spec import Spec
+
+WORKER_MEMORY = 300_000_000
+"""Bytes of one worker at work, measured: the model and the kernels, no Blender."""
+_DECIMALS = 6
+"""Of stored landmarks."""
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+Arrays = tuple[NDArray[Any], ...]
+
+
+def sample_arrays(samples: Iterable[Sample], steps_per_mm: float, *, depth: bool) -> Arrays:
+    """Return samples as training holds them, with the numbers that they would have when stored and read again.
+
+    Args:
+        samples: n of them, at least one, with K landmarks.
+        steps_per_mm: Of the stored depth.
+        depth: Hand over depths instead of masks.
+
+    Returns:
+        Indices (n,); masks (n, H, W / 8) with eight pixels to a byte, or depth codes (n, H, W); landmarks (n, K, 2) in
+        pixels; their depths (n, K), the depth (n,) whose code is 1 and codes per mm (n,), all NaN for masks.
+
+    Raises:
+        SynthgenError: The depths do not fit 16 bits.
+
+    """
+    rows = [_row(sample, steps_per_mm, depth=depth) for sample in samples]
+    return tuple(np.stack(column) for column in zip(*rows, strict=True))
+
+
+def _row(sample: Sample, steps_per_mm: float, *, depth: bool) -> tuple[Any, ...]:
+    points = np.round(sample.labels.landmarks_px, _DECIMALS) + 0.0
+    index = np.int64(sample.index)
+    if not depth:
+        unknown = np.full(len(points), np.nan)
+        return index, np.packbits(np.isfinite(sample.depth_mm), axis=1), points, unknown, np.nan, np.nan
+    near = nearest_depth(sample.depth_mm, steps_per_mm)
+    code = encode_depth(sample.depth_mm, near, steps_per_mm)
+    depths = np.round(sample.labels.landmarks_mm[:, 2], _DECIMALS) + 0.0
+    return index, code, points, depths, near, float(steps_per_mm)
+
+
+@dataclass(frozen=True)
+class LiveRenderer:
+    """Worker processes that render samples by their indices."""
+
+    source: Source
+    depth: bool
+    pool: ProcessPoolExecutor
+
+    def submit(self, indices: NDArray[np.int64]) -> "Future[Arrays]":
+        """Begin to render samples, at least one; the future's result, or error, is that of `render_arrays`."""
+        return self.pool.submit(render_arrays, self.source, indices, depth=self.depth)
+
+
+@contextmanager
+def live_renderer(source: Source, workers: int, *, depth: bool) -> Iterator[LiveRenderer]:
+    """Start worker processes, which end with the block, whatever ends it, or with this process.
+
+    Args:
+        source: The resolved spec and its engine.
+        workers: Processes.
+        depth: Hand over depths instead of masks.
+
+    """
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
+    try:
+        with deaf_to_interrupts(), _one_thread_each():  # a process is started for each task until all are there
+            for _ in range(workers):
+                pool.submit(_begin, source)
+        yield LiveRenderer(source, depth, pool)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def live_workers(wanted: int | None, processes: int, machine: Machine) -> tuple[int, str | None]:
+    """Return how many workers a process of a training starts, and a line that says why it is less than was wanted.
+
+    Args:
+        wanted: The most; None means one a core.
+        processes: That train together on this machine, each with workers of its own.
+        machine: What there is.
+
+    Raises:
+        DatasetError: Fewer than one is wanted.
+
+    """
+    if wanted is not None and wanted < 1:
+        raise DatasetError(f"--workers: value {wanted}; give 1 or more")
+    cores = max(machine.cores // processes, 1)
+    fitting = max(min(cores, machine.memory // WORKER_MEMORY // processes), 1)
+    if wanted is None or wanted <= fitting:
+        return wanted or fitting, None
+    room = f"{machine.cores} cores, {size(machine.memory)} of memory free, {size(WORKER_MEMORY)} each"
+    return fitting, f"workers: {fitting} instead of {wanted}: {room}"
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[None]:
+    """Have processes that start meanwhile compute with one thread: they are many already."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+# What follows runs in the workers.
+
+
+def render_arrays(source: Source, indices: NDArray[np.int64], *, depth: bool) -> Arrays:
+    """Render samples in the order of their indices.
+
+    Raises:
+        SynthgenError: They cannot be rendered.
+
+    """
+    try:
+        spec, pipeline = _open(source)
+        return sample_arrays(pipeline.samples(indices.tolist()), spec.depth_steps_per_mm, depth=depth)
+    except SynthgenError:
+        raise
+    except Exception as error:
+        what = f"samples {indices.min()} to {indices.max()}: {type(error).__name__}: {error}"
+        raise EngineError(f"{what}; run `synthgen doctor`, and report it if that finds nothing") from error
+
+
+@lru_cache(maxsize=1)
+def _open(source: Source) -> tuple[Spec, SamplePipeline]:
+    spec = Spec.model_validate_json(source.spec_json)
+    return spec, source.opener(spec, source.engine)
+
+
+def _begin(source: Source) -> None:
+    """Open the pipeline before the first samples are asked for."""
+    _open(source)
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that started it has ended, however: a killed one cannot say so."""
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
