@@ -4,6 +4,7 @@ import json
 import shutil
 import tarfile
 from dataclasses import replace
+from unittest import mock
 
 import numpy as np
 import pyarrow as pa
@@ -16,14 +17,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
-from synthgen.depth import normalize_depth
+from synthgen.depth import decode_depth, normalize_depth
 from synthgen.errors import DatasetError
 from synthgen.generator.dataset import open_dataset as open_folder
 from synthgen.png import read_depth_png, read_mask_png, write_depth_png, write_mask_png
 from synthgen.sample import encode_sample, sample_key
 from synthgen.tar import pack_end, pack_member
 from synthgen.training.augment import Augmentation, draw_moves, move_images, move_points
-from synthgen.training.block import join_blocks, mask_block, pack_masks, unpack_masks
+from synthgen.training.block import join_blocks, mask_block, pack_masks, unpack_depths, unpack_masks
 from synthgen.training.blocks import ArrayBlocks, ShardBlocks
 from synthgen.training.label_space import LabelSpace
 from synthgen.training.prepare import Preparation
@@ -248,6 +249,20 @@ def test_arrays_in_memory_stream_like_shards(dataset):
 # Depth
 
 
+@given(st.integers(0, 2**32 - 1))
+def test_depth_in_mm_is_that_of_the_core(seed):
+    rng = np.random.default_rng(seed)
+    codes = np.where(rng.random((2, HEIGHT, WIDTH)) < 0.5, rng.integers(0, 65536, (2, HEIGHT, WIDTH)), 0)
+    near, steps = rng.uniform(-100, 2000, 2), rng.uniform(1, 200, 2)
+    block = mask_block(np.arange(2), codes > 0, rng.uniform(0, 20, (2, 5, 2)))
+    with pytest.raises(ValueError, match="images: are masks"):
+        unpack_depths(block)
+    block = replace(block, images=codes.astype(np.uint16), depth_near_mm=near, depth_steps_per_mm=steps)
+    expected = [decode_depth(*one) for one in zip(block.images, near, steps, strict=True)]
+
+    assert np.array_equal(unpack_depths(block), np.stack(expected))
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(0, 3))
 def test_depth_is_normalized_as_the_core_does(seed, kind):
     rng = np.random.default_rng(seed)
@@ -399,8 +414,8 @@ def test_pngs_of_other_programs_are_read_too(change):
         assert np.array_equal(images, foreign)
 
 
-@given(st.integers(1, 70), st.integers(1, 50), st.integers(0, 2**32 - 1))
-def test_images_of_any_size_are_read_as_one_by_one(width, height, seed):
+@given(st.integers(1, 70), st.integers(1, 50), st.integers(1, 4), st.integers(0, 2**32 - 1))
+def test_images_of_any_size_are_read_as_one_by_one(width, height, at_once, seed):
     rng = np.random.default_rng(seed)
     members = b""
     for index in range(3):
@@ -413,8 +428,11 @@ def test_images_of_any_size_are_read_as_one_by_one(width, height, seed):
     masks = [read_mask_png(data) for name, data in files.items() if "mask" in name]
     codes = [read_depth_png(data) for name, data in files.items() if "depth" in name]
 
-    assert np.array_equal(read_images(memoryview(data), 3, (width, height), "mask", "")[1], pack_masks(np.stack(masks)))
-    assert np.array_equal(read_images(memoryview(data), 3, (width, height), "depth", "")[1], np.stack(codes))
+    with mock.patch("synthgen.training.shard._AT_ONCE", at_once):
+        found = [read_images(memoryview(data), 3, (width, height), inputs, "")[1] for inputs in ("mask", "depth")]
+
+    assert np.array_equal(found[0], pack_masks(np.stack(masks)))
+    assert np.array_equal(found[1], np.stack(codes))
 
 
 def renamed(name, data):

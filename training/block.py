@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from synthgen.geometry import Floats
@@ -72,3 +73,25 @@ def pack_masks(masks: NDArray[np.bool_] | NDArray[np.uint8]) -> NDArray[np.uint8
 def unpack_masks(packed: NDArray[Any], width: int) -> NDArray[np.uint8]:
     """Return packed masks as (n, H, W), 0 or 1."""
     return np.unpackbits(packed, axis=2, count=width)
+
+
+def unpack_depths(block: Block) -> NDArray[np.float32]:
+    """Return the depth codes of a block as mm in the camera frame, (n, H, W), infinite in the background."""
+    if block.images.dtype != np.uint16:
+        raise ValueError("images: are masks, which have no depth")
+    depths = np.empty(block.images.shape, dtype=np.float32)
+    _decode(block.images, block.depth_near_mm, block.depth_steps_per_mm, depths)
+    return depths
+
+
+@njit(cache=True, nogil=True)
+def _decode(
+    codes: NDArray[Any], near_mm: Floats, steps: Floats, depths: NDArray[np.float32]
+) -> None:  # pragma: no cover
+    for n in range(len(codes)):
+        code, depth = codes[n].reshape(-1), depths[n].reshape(-1)
+        for i in range(len(code)):
+            if code[i]:
+                depth[i] = near_mm[n] + np.int32(np.int32(code[i]) - np.int32(1)) / steps[n]
+            else:
+                depth[i] = np.inf

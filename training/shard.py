@@ -28,6 +28,8 @@ Size = tuple[int, int]
 _SUFFIXES = tuple(f".{name}\0".encode() for name in MEMBERS)
 _SUFFIX_BYTES = np.frombuffer(b"".join(suffix.ljust(16, b"\0") for suffix in _SUFFIXES), dtype=np.uint8).reshape(3, 16)
 _SUFFIX_LENGTHS = np.array([len(suffix) for suffix in _SUFFIXES])
+_AT_ONCE = 256
+"""Images that are unpacked one after the other before their rows are looked at."""
 _HEAD, _TAIL = 33, 16
 """Bytes of a PNG up to its pixels' chunk, and from that chunk's checksum on."""
 
@@ -61,9 +63,7 @@ def read_images(data: memoryview, samples: int, size: Size, inputs: Inputs, wher
     indices, offsets, sizes = _members(content, data, samples, where)
     member = MEMBERS.index("mask.png" if inputs == "mask" else "depth.png")
     starts, lengths = offsets[member::3], sizes[member::3]
-    bits = 1 if inputs == "mask" else 16
-    rows, own = _unpack_own(content, starts, lengths, (*size, bits))
-    images: NDArray[Any] = _masks(rows, own, size) if inputs == "mask" else _codes(rows, own, size)
+    images, own = _own_images(content, (starts, lengths), size, inputs)
     for n in np.flatnonzero(~own):
         png = bytes(data[starts[n] : starts[n] + lengths[n]])
         images[n] = _foreign(png, size, inputs, f"{where}: {indices[n]:09d}.{MEMBERS[member]}")
@@ -144,6 +144,27 @@ def _header_sum(header: Bytes) -> bool:  # pragma: no cover
     return _octal(header, 148, 154) == total
 
 
+def _own_images(
+    content: Bytes, places: tuple[Ints, Ints], size: Size, inputs: Inputs
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Read the PNGs of our own form, a few at a time to stay in the processor's cache, and tell which they are."""
+    starts, lengths = places
+    width, height = size
+    n, row = len(starts), (width + 7) // 8
+    own = np.empty(n, dtype=np.bool_)
+    bits = np.empty(n * height * row + SLACK if inputs == "mask" else 0, dtype=np.uint8)
+    codes = np.empty((n if inputs == "depth" else 0, height, width), dtype=np.uint16)
+    for first in range(0, n, _AT_ONCE):
+        part = slice(first, min(first + _AT_ONCE, n))
+        form = (width, height, 1 if inputs == "mask" else 16)
+        rows, own[part] = _unpack_own(content, starts[part], lengths[part], form)
+        if inputs == "mask":
+            _without_filter(rows, bits[first * height * row :], (height, row), own[part])
+        else:
+            _add_up(rows, codes[part], own[part])
+    return (bits[:-SLACK].reshape(n, height, row) if inputs == "mask" else codes), own
+
+
 def _unpack_own(
     content: Bytes, starts: Ints, lengths: Ints, form: tuple[int, int, int]
 ) -> tuple[Bytes, NDArray[np.bool_]]:
@@ -182,13 +203,6 @@ def _own_form(data: Bytes, starts: Ints, lengths: Ints, header: Bytes) -> NDArra
     return own
 
 
-def _masks(rows: Bytes, own: NDArray[np.bool_], size: Size) -> Bytes:
-    width, height = (size[0] + 7) // 8, size[1]
-    masks = np.empty(len(own) * height * width + SLACK, dtype=np.uint8)
-    _without_filter(rows, masks, (height, width), own)
-    return masks[:-SLACK].reshape(len(own), height, width)
-
-
 @njit(cache=True, nogil=True)
 def _without_filter(rows: Bytes, masks: Bytes, size: Size, own: NDArray[np.bool_]) -> None:  # pragma: no cover
     """Copy rows of no filter without their first byte, and tell of images with another filter that they are not own."""
@@ -200,12 +214,6 @@ def _without_filter(rows: Bytes, masks: Bytes, size: Size, own: NDArray[np.bool_
             for x in range(0, width, 8):  # what is copied beyond a row's end, the next row overwrites
                 put_eight(masks, place + x, eight(rows, start + 1 + x))
             start, place = start + width + 1, place + width
-
-
-def _codes(rows: Bytes, own: NDArray[np.bool_], size: Size) -> NDArray[np.uint16]:
-    codes = np.empty((len(own), size[1], size[0]), dtype=np.uint16)
-    _add_up(rows, codes, own)
-    return codes
 
 
 @njit(cache=True, nogil=True)
