@@ -23,7 +23,7 @@ from synthgen.blender_assets.bake import ensure_model
 from synthgen.blender_assets.model import BodyModel
 from synthgen.generator.anthropometry import body_measures, hand_measures
 from synthgen.generator.body import rest_body
-from synthgen.seeding import Stream
+from synthgen.seeding import Streams
 from synthgen.shape_space import ShapeSpace
 from synthgen.shape_spaces.draw import ShapeDrawer
 from synthgen.spec import load_part
@@ -103,8 +103,7 @@ def adults(space: ShapeSpace, model: BodyModel, sex: str, n: int) -> Iterator[di
     """Draw the shapes of the space's first n adults of one sex."""
     drawer = ShapeDrawer(space, model.calibration)
     found = 0
-    for index in range(MAX_TRIES * n):
-        shape = drawer.draw(Stream(0, index, "shape"))
+    for shape in drawer.draw(Streams(0, tuple(range(MAX_TRIES * n)), "shape")):
         if shape["gender"] == SEXES[sex][1] and AGES[0] <= shape["age_years"] <= AGES[1]:
             yield shape
             found += 1

@@ -4,7 +4,7 @@
 
 End to end is draw, shape, pose, place, label, render, encode and write to a shard; the bare loop renders the same
 vertices and keeps nothing. Both run in turns in one process on one core. With ``--workers`` the whole command is timed
-with one worker and with two.
+with one worker and with two. Where the time goes is told by ``benchmarks.rate``.
 """
 
 import os
@@ -16,7 +16,6 @@ import argparse
 import sys
 import tempfile
 import time
-from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,8 +23,8 @@ import numpy as np
 import psutil
 
 from synthgen.generator.blender_process import keep_to_core, leave
-from synthgen.generator.pipeline import Body, open_pipeline
-from synthgen.generator.shards import ShardPlan, plan_shards, write_shard
+from synthgen.generator.pipeline import open_pipeline
+from synthgen.generator.shards import plan_shards, write_shard
 from synthgen.specfile import load_spec
 
 ROUNDS = 5
@@ -60,38 +59,7 @@ def end_to_end(name: str, count: int) -> None:
         )
     print(f"{name}: end to end {np.median(rates):.1f}/s of bare {np.median(bare_rates):.1f}/s, median ratio "
           f"{np.median(ratios):.3f}, resident {psutil.Process().memory_info().rss / 2**20:.0f} MB")  # fmt: skip
-    stages(name, pipeline, plan)
     pipeline.close()
-
-
-def stages(name: str, pipeline, plan: ShardPlan) -> None:
-    """Print where the time of one sample goes."""
-    from synthgen.generator.body import rest_body, skin
-    from synthgen.sample import encode_sample
-
-    scene, spent = pipeline.scene, defaultdict(float)
-
-    def timed(stage, call):
-        began = time.perf_counter()
-        result = call()
-        spent[stage] += time.perf_counter() - began
-        return result
-
-    n = min(200, plan.samples)
-    for index in map(int, plan.indices[:n]):
-        shape = timed("draw", lambda index=index: scene.recipes.shape(index))
-        pose = timed("draw", lambda index=index: scene.recipes.pose(index, 0))
-        timed("draw", lambda index=index: scene.recipes.camera(index))
-        rest = timed("shape", lambda shape=shape: rest_body(scene.model, shape))
-        turns = timed("pose", lambda rest=rest, pose=pose: scene.rig.rotations(rest, pose))
-        vertices, heads, world = timed("skin", lambda rest=rest, turns=turns: skin(scene.model, rest, turns))
-        bare = Body(rest, np.concatenate([vertices, heads]), world)
-        timed("collide", lambda v=vertices, b=bare: scene._collider.deepest(v, scene._axes(b)))
-        recipe = scene.recipe(index)
-        body = timed("place and label", lambda r=recipe, b=bare: scene._place(r, b))
-        sample = timed("render", lambda body=body: pipeline.render(body))
-        timed("encode", lambda sample=sample: encode_sample(sample, scene.spec.depth_steps_per_mm))
-    print(f"{name} ms a sample: " + ", ".join(f"{stage} {1000 * total / n:.2f}" for stage, total in spent.items()))
 
 
 def workers(name: str, count: int) -> None:

@@ -1,7 +1,8 @@
 """Shapes, poses and skins the baked model: from the numbers of a recipe to vertices in mm.
 
 The phenotype interpolation and linear blend skinning are those of anny (Bregier et al. 2025) and MakeHuman; the tests
-hold this file to anny within 1e-3 mm. One body at a time, because a batch rounds differently from single calls.
+hold this file to anny within 1e-3 mm. Several bodies are shaped together, by sums that do not depend on how many they
+are; each is posed alone.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,6 +17,8 @@ from synthgen.geometry import Floats
 
 PHENOTYPES = tuple(PHENOTYPE_ANCHORS)
 NOT_TARGETS = (*PHENOTYPES, "age_years")
+Shape = Mapping[str, float]
+"""Phenotypes and targets by name."""
 
 
 @dataclass(frozen=True)
@@ -66,39 +69,40 @@ def with_ages(model: BodyModel, youngest: float, oldest: float) -> BodyModel:
     return replace(model, phenotype_factors=model.phenotype_factors[keep], phenotype_mm=model.phenotype_mm[keep])
 
 
-def phenotype_coefficients(model: BodyModel, shape: Mapping[str, float]) -> Floats:
-    """Coefficients (P,) of the phenotype rows: products of piecewise-linear weights between MakeHuman's anchors."""
-    weights: list[float] = []
+def phenotype_coefficients(model: BodyModel, shapes: Sequence[Shape]) -> Floats:
+    """Coefficients (N, P) of the phenotype rows: products of piecewise-linear weights between MakeHuman's anchors."""
+    weights = []
     for phenotype, names in PHENOTYPE_ANCHORS.items():
         low, high = AGE_RANGE if phenotype == "age" else (0.0, 1.0)
-        place = (min(max(shape[phenotype], low), high) - low) / (high - low) * (len(names) - 1)
-        weights += [max(0.0, 1.0 - abs(place - i)) for i in range(len(names))]
-    return products(np.array([*weights, 1.0]), model.phenotype_factors)
+        values = np.array([[shape[phenotype]] for shape in shapes])
+        places = (np.minimum(np.maximum(values, low), high) - low) / (high - low) * (len(names) - 1)
+        weights.append(np.maximum(0.0, 1.0 - np.abs(places - np.arange(len(names)))))
+    return products(np.hstack([*weights, np.ones((len(shapes), 1))]), model.phenotype_factors)
 
 
-def target_coefficients(model: BodyModel, shape: Mapping[str, float]) -> Floats:
-    """Coefficients (2 L,) of the targets' positive and negative ends."""
-    coefficients = [0.0] * (2 * len(model.target_names))
-    rows = model.target_rows
-    for name, value in shape.items():
-        if value and name not in NOT_TARGETS:
-            for row in rows.get(name) or target_rows(model, name):
-                coefficients[2 * row + (value < 0)] += abs(value)
-    return np.array(coefficients)
+def target_coefficients(model: BodyModel, shapes: Sequence[Shape]) -> Floats:
+    """Coefficients (N, 2 L) of the targets' positive and negative ends."""
+    coefficients = np.zeros((len(shapes), 2 * len(model.target_names)))
+    for name in dict.fromkeys(name for shape in shapes for name in shape if name not in NOT_TARGETS):
+        values = np.array([shape.get(name, 0.0) for shape in shapes])
+        for row in target_rows(model, name) if values.any() else ():
+            coefficients[:, 2 * row] += np.maximum(values, 0.0)
+            coefficients[:, 2 * row + 1] += np.maximum(-values, 0.0)
+    return coefficients
 
 
-def rest_body(model: BodyModel, shape: Mapping[str, float]) -> RestBody:
+def rest_body(model: BodyModel, shape: Shape) -> RestBody:
     """Shape the model: phenotypes in [0, 1] (age from -1/3), targets in [-1, 1] by name."""
     return rest_bodies(model, [shape])[0]
 
 
-def rest_bodies(model: BodyModel, shapes: Sequence[Mapping[str, float]]) -> list[RestBody]:
+def rest_bodies(model: BodyModel, shapes: Sequence[Shape]) -> list[RestBody]:
     """Shape the model several times, which reads its rows once; each is what `rest_body` gives."""
-    coefficients = np.array([phenotype_coefficients(model, shape) for shape in shapes])
-    everything = add_rows(model.template_mm.ravel(), coefficients, model.phenotype_mm).reshape(len(shapes), -1, 3)
-    for points, shape in zip(everything, shapes, strict=True):
-        add_blocks(points, target_coefficients(model, shape), *model.target_blocks)
-    return [RestBody(points[: model.n_vertices], points[model.n_vertices :]) for points in everything]
+    phenotypes, targets = phenotype_coefficients(model, shapes), target_coefficients(model, shapes)
+    bodies = add_rows(model.template_mm.ravel(), phenotypes, model.phenotype_mm).reshape(len(shapes), -1, 3)
+    for points, coefficients in zip(bodies, targets, strict=True):
+        add_blocks(points, coefficients, *model.target_blocks)
+    return [RestBody(points[: model.n_vertices], points[model.n_vertices :]) for points in bodies]
 
 
 def skin_points(model: BodyModel, rest: RestBody, rotations: Floats) -> tuple[Floats, Floats]:

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from synthgen.blender_assets.model import BodyModel
 from synthgen.generator.kernels import move
-from synthgen.generator.penetration import NONE, Indices, deepest_pair
+from synthgen.generator.penetration import NONE, deepest_pair
 from synthgen.geometry import Floats
 
+Indices = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class Collider:
         places = {key: i for i, key in enumerate(parts)}
         starts = np.cumsum([0, *(len(part) for part in parts.values())]).astype(np.uint32)
         self._parts = (np.concatenate(list(parts.values())).astype(np.uint32), starts)
-        ways = [(pair, one, other) for pair in pairs
-                for one, other in ((pair.first, pair.second), (pair.second, pair.first))[: 1 + pair.both_ways]]  # fmt: skip
+        ways = [(pair, pair.first, pair.second) for pair in pairs]
+        ways += [(pair, pair.second, pair.first) for pair in pairs if pair.both_ways]
         self._names = [pair.name for pair, _, _ in ways]
         self._ways = np.array([(places[id(one)], places[id(other)]) for _, one, other in ways], dtype=np.uint32)
         self._limits = np.array([(pair.tolerance_mm, pair.margin_mm) for pair, _, _ in ways])
@@ -61,7 +62,7 @@ class Collider:
         return worst, self._names[which] if which >= 0 else ""
 
 
-def triangles_around(triangles: NDArray[np.int32], n_vertices: int) -> Indices:
+def triangles_around(triangles: NDArray[np.int32], n_vertices: int) -> NDArray[np.uint32]:
     """Triangles (V, most) around each vertex, filled up with `NONE`."""
     corners = triangles.ravel()
     order = np.argsort(corners, kind="stable")

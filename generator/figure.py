@@ -114,10 +114,10 @@ def _tails(model: BodyModel, rest: RestBody) -> Floats:
 
 def _shape_keys(model: BodyModel, shape: dict[str, float]) -> list[ShapeKey]:
     n = model.n_vertices
-    phenotype = phenotype_coefficients(model, shape).astype(np.float32) @ model.phenotype_mm
+    phenotype = phenotype_coefficients(model, [shape])[0].astype(np.float32) @ model.phenotype_mm
     keys = [ShapeKey("Phenotypes", phenotype.reshape(-1, 3)[:n].astype(np.float64), 1.0)]
     for name, value in shape.items():
-        coefficients = target_coefficients(model, {name: value})
+        coefficients = target_coefficients(model, [{name: value}])[0]
         if coefficients.any():
             # A target has an end for either sign: the slider goes to the recipe's one.
             offsets = (coefficients @ model.target_mm / value).reshape(-1, 3)[:n]

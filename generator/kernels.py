@@ -11,36 +11,44 @@ from synthgen.geometry import Floats
 
 Indices = NDArray[np.uint32]
 """Without a sign: compiled code need not ask whether an index counts from the end."""
-_STRETCH = 512
-"""Numbers of a row: 2 KB of it, and 4 KB of a sum."""
+_STRETCH = 2048
+"""Numbers of a sum that stay in the nearest cache: 16 KB."""
 
 
 @njit(cache=True)
 def products(weights: Floats, factors: NDArray[np.int32]) -> Floats:  # pragma: no cover
-    """Return, (P,), the products of the weights (N,) at factors (P, F)."""
-    out = np.empty(len(factors))
-    for n in range(len(factors)):
-        product = 1.0
-        for i in range(factors.shape[1]):
-            product *= weights[factors[n, i]]
-        out[n] = product
+    """Return, (N, P), the products of the weights (N, K) at factors (P, F)."""
+    out = np.empty((len(weights), len(factors)))
+    for n in range(len(weights)):
+        for row in range(len(factors)):
+            product = 1.0
+            for i in range(factors.shape[1]):
+                product *= weights[n, factors[row, i]]
+            out[n, row] = product
     return out
+
+
+@njit(cache=True)
+def _used(coefficients: Floats) -> tuple[Indices, NDArray[np.intp]]:  # pragma: no cover
+    """Return, (N, P), which of the coefficients (N, P) are not 0, and how many of each N."""
+    used, count = np.empty(coefficients.shape, dtype=np.uint32), np.zeros(len(coefficients), dtype=np.intp)
+    for n in range(len(coefficients)):
+        for row in range(coefficients.shape[1]):
+            if coefficients[n, row] != 0:
+                used[n, count[n]] = row
+                count[n] += 1
+    return used, count
 
 
 @njit(cache=True)
 def add_rows(template: Floats, coefficients: Floats, rows: NDArray[np.float32]) -> Floats:  # pragma: no cover
     """Return (N, M): template (M,) plus the sums of rows (P, M) times their coefficients (N, P), skipping zeros.
 
-    A stretch of all rows stays in the second cache while it is added to every sum, and a stretch of a sum in the first
-    while four rows at a time are added to it.
+    A stretch of the rows is added to every sum before the next is read, and a stretch of a sum stays in the nearest
+    cache while four rows at a time are added to it.
     """
     out = np.empty((len(coefficients), len(template)))
-    used, count = np.empty(coefficients.shape, dtype=np.uint32), np.zeros(len(coefficients), dtype=np.intp)
-    for s in range(len(coefficients)):
-        for row in range(len(rows)):
-            if coefficients[s, row] != 0:
-                used[s, count[s]] = row
-                count[s] += 1
+    used, count = _used(coefficients)
     for start in range(0, len(template), _STRETCH):
         end = min(start + _STRETCH, len(template))
         for s in range(len(coefficients)):
@@ -66,8 +74,10 @@ def add_blocks(
     out: Floats, coefficients: Floats, data: NDArray[np.float32], indices: NDArray[np.int32], indptr: NDArray[np.int32]
 ) -> None:  # pragma: no cover
     """Add to points out (N, 3) the rows of a block-sparse matrix times their coefficients (P,), skipping zeros."""
-    for row in np.flatnonzero(coefficients):
+    for row in range(len(coefficients)):
         factor = coefficients[row]
+        if factor == 0:
+            continue
         for place in range(indptr[row], indptr[row + 1]):
             point = indices[place]
             out[point, 0] += factor * data[place, 0]
@@ -115,20 +125,20 @@ def chain(
     for bone in range(len(parents)):
         parent = parents[bone]
         for i in range(3):
-            if parent < 0:
-                world[bone, i], heads[bone, i] = rotations[bone, i], rest_heads[bone, i]
-                continue
-            heads[bone, i] = heads[parent, i]
+            heads[bone, i] = rest_heads[bone, i] if parent < 0 else heads[parent, i]
             for j in range(3):
+                if parent < 0:
+                    world[bone, i, j] = rotations[bone, i, j]
+                    continue
                 heads[bone, i] += world[parent, i, j] * (rest_heads[bone, j] - rest_heads[parent, j])
                 total = 0.0
                 for k in range(3):
                     total += world[parent, i, k] * rotations[bone, k, j]
                 world[bone, i, j] = total
         for i in range(3):
-            transforms[bone, i, :3] = world[bone, i]
             transforms[bone, i, 3] = heads[bone, i]
             for j in range(3):
+                transforms[bone, i, j] = world[bone, i, j]
                 transforms[bone, i, 3] -= world[bone, i, j] * rest_heads[bone, j]
     return world, heads, transforms
 
@@ -202,22 +212,26 @@ def box_above(
 
 
 @njit(cache=True)
-def _levels(heights: Floats, targets: Floats) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:  # pragma: no cover
-    """Sort heights (V,) into 254 levels between the lowest and the highest target (K, 2), 0 below and 255 above them.
+def _levels(px: Floats, targets: Floats) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:  # pragma: no cover
+    """Sort the heights of points (V, 2) into 254 levels between the lowest and the highest target (K, 2).
 
     Returns:
-        The level of each height, and how many targets stand below each level (257,).
+        The level of each point (V,), 0 below and 255 above all targets, and how many targets stand below each (257,).
     """
-    low, high = targets[:, 1].min(), targets[:, 1].max()
+    low, high = np.inf, -np.inf
+    for k in range(len(targets)):
+        low, high = min(low, targets[k, 1]), max(high, targets[k, 1])
     scale = 254.0 / max(high - low, 1e-9)
     below = np.zeros(257, dtype=np.intp)
     for k in range(len(targets)):
         below[min(int((targets[k, 1] - low) * scale), 253) + 2] += 1
-    levels = np.empty(len(heights), dtype=np.uint8)
-    for n in range(len(heights)):
-        y = heights[n]
+    for level in range(1, len(below)):
+        below[level] += below[level - 1]
+    levels = np.empty(len(px), dtype=np.uint8)
+    for n in range(len(px)):
+        y = px[n, 1]
         levels[n] = 0 if y < low else 255 if y > high else min(int((y - low) * scale), 253) + 1
-    return levels, np.cumsum(below)
+    return levels, below
 
 
 @njit(cache=True)
@@ -236,9 +250,10 @@ def first_hits(
     Returns:
         Depths (K,) of the first hits, +inf without one, and their triangles (K,), -1 without one.
     """
-    nearest = np.full(len(targets), np.inf)
-    hit = np.full(len(targets), -1)
-    levels, below = _levels(px[:, 1], targets)
+    nearest, hit = np.empty(len(targets)), np.empty(len(targets), dtype=np.int64)
+    for k in range(len(targets)):
+        nearest[k], hit[k] = np.inf, -1
+    levels, below = _levels(px, targets)
     for t in range(len(triangles)):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         if below[min(levels[a], levels[b], levels[c])] == below[max(levels[a], levels[b], levels[c]) + 1]:

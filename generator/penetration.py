@@ -1,4 +1,4 @@
-"""How deep parts of a mesh lie inside each other, compiled by numba; which parts, and how deep they may, in `collision`."""
+"""How deep parts of a mesh lie inside each other, compiled by numba; which parts they are stands in `collision`."""
 
 from math import inf, sqrt
 

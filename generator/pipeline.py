@@ -169,13 +169,16 @@ class Scene:
                 depth, where = self._collider.deepest(body.points_mm, body.axes)
                 if depth > 0:
                     waiting.append(recipe)
-                    problem = f"sample {recipe.index}: {where} pass through each other by {depth:.1f} mm"
+                    problem = (recipe.index, where, depth)
                 else:
                     recipe.pose["redraws"] = float(attempt)
                     possible[recipe.index] = recipe, body
             if not waiting:
                 return [possible[recipe.index] for recipe in recipes]
-        raise SpecError(f"pose: no possible pose in {MAX_ATTEMPTS} draws ({problem}); narrow the pose space")
+        index, where, depth = problem
+        msg = (f"pose: sample {index} has no possible pose in {MAX_ATTEMPTS} draws ({where} pass through each other by "
+               f"{depth:.1f} mm); narrow the pose space")  # fmt: skip
+        raise SpecError(msg)
 
     def _place(self, recipe: Recipe, body: Body) -> PosedBody:
         n, draw, points = self.model.n_vertices, recipe.camera, body.points_mm

@@ -96,7 +96,10 @@ def rasterize(px: Floats, linear: Floats, triangles: Corners, width: int, height
         width: Pixels.
         height: Pixels.
     """
-    nearest = np.full((height, width), np.inf)
+    nearest = np.empty((height, width))
+    for row in range(height):
+        for column in range(width):
+            nearest[row, column] = np.inf
     fixed = np.empty((len(px), 2), dtype=np.int64)
     first, last = np.empty((len(px), 2), dtype=np.int32), np.empty((len(px), 2), dtype=np.int32)
     near = np.empty(len(px), dtype=np.bool_)
@@ -165,41 +168,43 @@ def _fill_cut(nearest: Floats, px: Floats, linear: Floats, triangle: Corners) ->
         polygon[n, 0], polygon[n, 1], polygon[n, 2] = px[triangle[n], 0], px[triangle[n], 1], linear[triangle[n]]
     count = 3
     for axis in range(2):
-        high = nearest.shape[1 - axis] + _GUARD
         polygon, count = _cut(polygon, count, axis, (-_GUARD, 1.0))
-        polygon, count = _cut(polygon, count, axis, (high, -1.0))
+        polygon, count = _cut(polygon, count, axis, (nearest.shape[1 - axis] + _GUARD, -1.0))
     for n in range(2, count):
-        _fill(nearest, _corner(polygon[0]), _corner(polygon[n - 1]), _corner(polygon[n]))
+        _fill(nearest, _corner(polygon, 0), _corner(polygon, n - 1), _corner(polygon, n))
 
 
 @njit(cache=True)
-def _corner(point: Floats) -> Corner:  # pragma: no cover
-    return (round(point[0] * _ONE), round(point[1] * _ONE), point[2])
+def _corner(points: Floats, n: int) -> Corner:  # pragma: no cover
+    return (round(points[n, 0] * _ONE), round(points[n, 1] * _ONE), points[n, 2])
 
 
 @njit(cache=True)
 def _cut(polygon: Floats, count: int, axis: int, line: tuple[float, float]) -> tuple[Floats, int]:  # pragma: no cover
     """Cut a convex polygon (Sutherland and Hodgman 1974), keeping what lies on the side of the line's sign."""
     at, sign = line
-    out, kept = np.empty_like(polygon), 0
-    for n in range(count):
-        here, there = polygon[n], polygon[(n + 1) % count]
-        inside, next_inside = sign * (here[axis] - at) >= 0, sign * (there[axis] - at) >= 0
+    out, kept = np.empty((9, 3)), 0
+    for here in range(count):
+        there = (here + 1) % count
+        inside, next_inside = sign * (polygon[here, axis] - at) >= 0, sign * (polygon[there, axis] - at) >= 0
         if inside:
-            out[kept] = here
+            for i in range(3):
+                out[kept, i] = polygon[here, i]
             kept += 1
         if inside != next_inside:
             # From the lower to the upper end, so that two triangles cut a shared edge at the same point.
-            low, high = (here, there) if _before(here, there) else (there, here)
-            out[kept] = low + (high - low) * ((at - low[axis]) / (high[axis] - low[axis]))
+            low, high = (here, there) if _before(polygon, here, there) else (there, here)
+            share = (at - polygon[low, axis]) / (polygon[high, axis] - polygon[low, axis])
+            for i in range(3):
+                out[kept, i] = polygon[low, i] + (polygon[high, i] - polygon[low, i]) * share
             out[kept, axis] = at
             kept += 1
     return out, kept
 
 
 @njit(cache=True)
-def _before(a: Floats, b: Floats) -> bool:  # pragma: no cover
-    return a[0] < b[0] or (a[0] == b[0] and a[1] < b[1])
+def _before(points: Floats, a: int, b: int) -> bool:  # pragma: no cover
+    return points[a, 0] < points[b, 0] or (points[a, 0] == points[b, 0] and points[a, 1] < points[b, 1])
 
 
 def cut_near(points: Floats, triangles: Triangles, near_mm: float) -> tuple[Floats, Triangles]:

@@ -60,7 +60,7 @@ class Recipes:
         return [Recipe(*parts) for parts in zip(indices, shapes, poses, cameras, strict=True)]
 
     def draw_again(self, recipes: Sequence[Recipe], attempt: int) -> list[Recipe]:
-        """Draw other poses for recipes, and now and then other shapes; each attempt, from 1 on, has streams of its own."""
+        """Draw other poses for recipes, now and then other shapes too; each attempt, from 1 on, has its own streams."""
         indices = tuple(recipe.index for recipe in recipes)
         shapes = [recipe.shape for recipe in recipes]
         if attempt % POSES_PER_SHAPE == 0:

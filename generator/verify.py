@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from synthgen.dataset_files import CHECKSUMS, FORMAT_VERSION, MANIFEST
 from synthgen.errors import DatasetError, EngineError, SynthgenError
 from synthgen.generator.dataset import Dataset, open_dataset
+from synthgen.generator.engine import check_engine
 from synthgen.generator.layout import INFO, dataset_paths, list_files
 from synthgen.generator.manifest import RENDERERS, manifest, timm_info
 from synthgen.generator.rerender import Rerendered, choose_samples, rerender
@@ -91,13 +92,16 @@ def verify_dataset(
         shelf: Where the files are; None takes the folder.
 
     Raises:
-        SynthgenError: It is no dataset folder.
+        SynthgenError: It is no dataset folder, or the engine is not installed.
 
     """
     options = options or VerifyOptions()
     if options.engine is not None and options.engine not in RENDERERS:
         raise EngineError(f"--engine: value {options.engine}; give blender or raster")
     check = _Check(open_dataset(root), shelf or FolderShelf(root))
+    engine = options.engine or check.dataset.spec.engine
+    if options.rerender:
+        check_engine(engine)
     check.paths()
     with check.noting():
         check.manifest()
@@ -108,7 +112,7 @@ def verify_dataset(
     if chosen:
         with check.noting():
             stored = [check.kept[key] for key in chosen if key in check.kept]
-            again = rerender(check.dataset.spec, stored, options.engine or check.dataset.spec.engine)
+            again = rerender(check.dataset.spec, stored, engine)
             if not again.agrees:
                 raise DatasetError(f"{root}: is not what its recipes give ({again}); restore it")
     return VerifyReport(tuple(check.problems), check.shards, check.samples, check.bytes, again)

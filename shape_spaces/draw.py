@@ -37,7 +37,7 @@ class ShapeDrawer:
         targets = sorted({name for group in space.groups for name in (*space.targets, *group.targets)})
         self._names = (*_PHENOTYPES, *targets)
         places = {name: i for i, name in enumerate(self._names)}
-        self._places = [[places[name] for name in group.names] for group in self._groups]
+        self._places = [np.array([places[name] for name in group.names]) for group in self._groups]
         self._choice = np.array([substream("group")], dtype=np.uint64)
 
     def draw(self, streams: Streams) -> list[dict[str, float]]:
@@ -87,7 +87,9 @@ class _Group:
         """Draw the phenotypes that ages (n,) and the sex condition, (n, phenotypes)."""
         if not self._betas:
             return np.empty((len(age), 0))
-        alpha, beta = np.array([[np.interp(age, ages, row) for row in rows] for ages, *rows in self._betas]).T.swapaxes(0, 1)
+        alpha, beta = np.array([[np.interp(age, ages, row) for row in rows] for ages, *rows in self._betas]).T.swapaxes(
+            0, 1
+        )
         mean = alpha / (alpha + beta)
         values = mean + self._scale * (betaincinv(alpha, beta, streams.uniforms(self._codes)) - mean) + self._shift
         return np.minimum(np.maximum(values, 0.0), 1.0)

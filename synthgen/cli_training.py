@@ -78,6 +78,8 @@ def train(
 ) -> None:
     """Train a network on renderings. The same command again goes on where it was stopped."""
     live = live_options(data, spec, steps, workers)
+    if live and (cache is not None or no_cache):
+        raise DatasetError("--cache, --no-cache: go with --data only; with --spec nothing is fetched, leave them out")
     from synthgen.training.job import Keeping
     from synthgen.training.machine import find_machine, processes
     from synthgen.training.train import train as run
@@ -154,7 +156,7 @@ def experiment(
     tune_recipe: Annotated[
         str | None, typer.Option("--tune-recipe", help="Recipe of CNN(real) and CNN(ft). Default: the paper's.")
     ] = None,
-    depth: Annotated[bool, typer.Option("--depth/--no-depth", help="Do the depth experiment too.")] = True,
+    no_depth: Annotated[bool, typer.Option("--no-depth", help="Leave the depth experiment out.")] = False,
     device: DeviceOption = "auto",
 ) -> None:
     """Compare all methods of the paper under one cross-validation: tables, figures and a report page."""
@@ -178,7 +180,7 @@ def experiment(
             init=begun,
             command=shlex.join(["synthgen", *sys.argv[1:]]),
             tune=_recipe(tune_recipe, None) if tune_recipe else None,
-            depth=depth,
+            depth=not no_depth,
         )
         results = run_experiment(task, listener)
     typer.echo(markdown(method_table(results)))

@@ -1,5 +1,7 @@
-"""Draws whole tables of named numbers for several samples at once: a substream for each number, the common kinds in one
-vectorized step. A sample's numbers do not depend on which others are drawn with it."""
+"""Draws tables of named numbers for several samples at once, the common kinds in one vectorized step.
+
+Each number has a substream of its own, so that it depends neither on the others nor on the other samples.
+"""
 
 from collections.abc import Iterable, Mapping
 from typing import Any, cast

@@ -43,7 +43,9 @@ def stream_keys(entropy: Words) -> Words:  # pragma: no cover
         for source in range(entropy.shape[1]):
             for i in range(_POOL):
                 if source != i:
-                    word, constant = _hashed(pool[source] if source < _POOL else entropy[n, source], constant, _FIRST_FACTOR)
+                    word, constant = _hashed(
+                        pool[source] if source < _POOL else entropy[n, source], constant, _FIRST_FACTOR
+                    )
                     word = (_LEFT * pool[i] - _RIGHT * word) & _LOW_HALF
                     pool[i] = word ^ (word >> _SHIFT)
         constant = _LAST

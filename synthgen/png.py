@@ -61,7 +61,7 @@ def _png(rows: NDArray[np.uint8], size: tuple[int, int, int], row_filter: int) -
     """Pack rows (H, 1 + bytes) whose first column is free for the filter's number."""
     rows[:, 0] = row_filter
     header = _chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 0, 0, 0, 0))
-    data = zlib.compress(rows, _LEVELS[row_filter])
+    data = zlib.compress(rows.tobytes(), _LEVELS[row_filter])
     return b"".join((_SIGNATURE, header, _chunk(b"IDAT", data), _chunk(b"IEND", b"")))
 
 

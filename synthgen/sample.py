@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -38,8 +39,8 @@ _STEPS = 1e6
 """Of a stored landmark's coordinate, per pixel or mm."""
 _PLAIN = frozenset((float, int, bool, str))
 _LIBRARY = json.JSONEncoder(allow_nan=False)
-_UNUSUAL = ("e+", *(f"e-{digit}" for digit in range(4)), *(f"-0.0{end}" for end in ",]}"))
-"""Found where the library may have written a float with an exponent, or -0.0."""
+_EXPONENT, _NEGATIVE_ZERO = re.compile(r"e[+-]\d"), re.compile(r"-0\.0[],}]")
+"""What the library may have written otherwise than is wanted."""
 
 
 @dataclass(frozen=True)
@@ -175,7 +176,7 @@ def _document(values: tuple[Any, ...]) -> str:
     if values[3] and {type(value) for recipe in values[-3:] for value in recipe.values()} <= _PLAIN:
         with contextlib.suppress(ValueError):  # NaN, which is refused by its name below
             text = _LIBRARY.encode(dict(zip(FIELDS, values, strict=True)))
-            if not any(mark in text for mark in _UNUSUAL):
+            if not (_EXPONENT.search(text) or _NEGATIVE_ZERO.search(text)):
                 return text
     pairs = zip(FIELDS, values, strict=True)
     return f"{{{', '.join(f'{json.dumps(field)}: {_text(value, field)}' for field, value in pairs)}}}"

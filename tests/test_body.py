@@ -84,7 +84,7 @@ def test_a_model_without_unreachable_ages_gives_the_same_bodies(hand, age, shape
 
 @given(shape=shapes)
 def test_phenotype_weights_are_a_partition_for_each_family(hand, shape):
-    coefficients = phenotype_coefficients(hand, shape)
+    coefficients = phenotype_coefficients(hand, [shape])[0]
     of_age_and_gender = (hand.phenotype_factors == 17).sum(axis=1) == 4
 
     assert (coefficients >= 0).all()

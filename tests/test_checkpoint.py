@@ -138,7 +138,7 @@ def test_a_folder_without_one_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 2}, "version 2 is newer than 1, which this program knows; update synthgen"),
+        ({"version": 3}, "version 3 is newer than 2, which this program knows; update synthgen"),
         ({"version": "1"}, "version '1' is newer"),
         ({"format": "other"}, "is not of a synthgen network"),
         ({"domain": {"width": 3}}, "is damaged"),
@@ -154,6 +154,17 @@ def test_the_card_is_checked(folder, changes, message):
     with pytest.raises(CheckpointError, match=message) as caught:
         load_checkpoint(folder)
     assert "\n" not in str(caught.value)
+
+
+def test_a_heatmap_network_whose_maps_meant_something_else_is_refused(tmp_path):
+    recipe, domain = Recipe(arch="heatmap", epochs=1, dropout=0.0), Domain("hand", 32, 28, ("thumb",), "{}")
+    weights = dict(build_model("heatmap", LabelSpace(32, 28), 1, 0.0, 7).state_dict())
+    save_checkpoint(tmp_path, Checkpoint(domain, recipe, (), Place(1), weights, {}))
+    load_checkpoint(tmp_path)
+    rewrite(tmp_path, version=1)
+
+    with pytest.raises(CheckpointError, match="is a heatmap network of an earlier kind; train it again"):
+        load_checkpoint(tmp_path)
 
 
 def test_a_card_that_is_no_json_is_refused(folder):

@@ -8,13 +8,13 @@ from scipy.spatial import ConvexHull
 from synthgen.errors import SpecError
 from synthgen.generator.body import rest_body, skin
 from synthgen.generator.collision import Collider, triangles_around
-from synthgen.generator.kernels import penetration
+from synthgen.generator.penetration import penetration
 from synthgen.generator.pipeline import Scene
 from synthgen.generator.posing import Rig
 from synthgen.geometry import normalize
 from synthgen.pose_space import PoseSpace
 from synthgen.pose_spaces.draw import PoseDrawer, interpolate_joint, joint_limits
-from synthgen.seeding import Stream
+from synthgen.seeding import Streams
 from synthgen.spec import load_part
 from synthgen.specfile import load_spec
 
@@ -35,9 +35,9 @@ EXAMPLES = {
 def test_draws_keep_to_the_joint_limits(name, model):
     drawer = PoseDrawer(load_part("pose", name), model)
     limits = joint_limits(model)
-    poses = [drawer.draw(Stream(0, i, "pose")) for i in range(200)]
+    poses = drawer.draw(Streams(0, tuple(range(200)), "pose"))
 
-    assert poses[0] == drawer.draw(Stream(0, 0, "pose"))
+    assert poses[0] == drawer.draw(Streams(0, (0,), "pose"))[0]
     assert all(pose.keys() == poses[0].keys() for pose in poses)
     for pose in poses:
         for angle, value in pose.items():
@@ -47,7 +47,7 @@ def test_draws_keep_to_the_joint_limits(name, model):
 
 def test_factors_move_the_fingers_together():
     drawer = PoseDrawer(load_part("pose", "mr_hand"), "hand")
-    poses = [drawer.draw(Stream(0, i, "pose")) for i in range(400)]
+    poses = drawer.draw(Streams(0, tuple(range(400)), "pose"))
     index, little, pip = (
         np.array([pose[name] for pose in poses])
         for name in ("index_mcp.abduction_deg", "little_mcp.abduction_deg", "index_pip.flexion_deg")
@@ -76,13 +76,13 @@ def test_interpolation_is_spherical(position, a, b, c, d):
 
 def test_example_poses_lie_between_their_examples():
     drawer = PoseDrawer(space(EXAMPLES), "hand")
-    poses = [drawer.draw(Stream(0, i, "pose")) for i in range(100)]
+    poses = drawer.draw(Streams(0, tuple(range(100)), "pose"))
     bends = np.array([pose["index_pip.flexion_deg"] for pose in poses])
 
     assert (bends > -3.01).all()
     assert (bends < 63.01).all()
     assert bends.std() > 10
-    assert poses[3] == drawer.draw(Stream(0, 3, "pose"))
+    assert poses[3] == drawer.draw(Streams(0, (3,), "pose"))[0]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter
 
 from synthgen.distributions import Distribution
 from synthgen.draws import DrawTable
-from synthgen.seeding import Stream, stream
+from synthgen.seeding import Stream, Streams, stream, substream
 
 ROOT = Path(__file__).parent.parent
 FOLDERS = ("synthgen", "generator", "pose_spaces", "shape_spaces", "blender_assets", "training")
@@ -41,13 +41,18 @@ def test_a_substream_does_not_depend_on_the_others(seed, index, parameters):
     assert len(set(forward.values())) == len(parameters)
 
 
-@given(seeds, indices, st.lists(st.integers(0, 2**32 - 1), min_size=1, max_size=20))
-def test_compiled_uniforms_are_those_of_numpys_philox(seed, index, codes):
-    one = Stream(seed, index, "shape")
+@given(
+    seeds, st.lists(indices, min_size=1, max_size=5), names, st.lists(names, min_size=1, max_size=9), st.integers(0, 9)
+)
+def test_compiled_uniforms_are_those_of_numpys_generators(seed, many, name, parameters, place):
+    streams = Streams(seed, tuple(many), name)
+    codes = np.array([substream(parameter) for parameter in parameters], dtype=np.uint64)
 
-    expected = [one.at_code(code).random() for code in codes]
+    expected = [[Stream(seed, i, name).at(one).random(place + 1)[place] for one in parameters] for i in many]
 
-    assert one.uniforms(np.array(codes, dtype=np.uint64)).tolist() == expected
+    assert streams.uniforms(codes, place).tolist() == expected
+    assert [one.at("x").random() for one in streams.each()] == [Stream(seed, i, name).at("x").random() for i in many]
+    assert streams.some([0]).uniforms(codes, place).tolist() == expected[:1]
 
 
 def test_substreams_are_uniform_and_independent():
@@ -65,6 +70,7 @@ KINDS = [
     {"kind": "beta", "alpha": 2, "beta": 3},
     {"kind": "choice", "values": [1, 2, 7]},
     {"kind": "mixture", "parts": [{"kind": "constant", "value": 1}, {"kind": "uniform", "low": 2, "high": 3}]},
+    {"kind": "mixture", "parts": [{"kind": "normal", "mean": 1, "sd": 2, "low": -1, "high": 2}] * 5},
 ]
 
 
@@ -73,7 +79,21 @@ def test_a_table_draws_what_each_distribution_draws_alone(seed, index):
     parts = {f"p{i}": distribution(kind) for i, kind in enumerate(KINDS)}
     alone = [part.draw(Stream(seed, index, "s").at(name), 1)[0] for name, part in parts.items()]
 
-    assert DrawTable(parts).draw(Stream(seed, index, "s")) == pytest.approx(alone, abs=1e-12)
+    assert DrawTable(parts).draw(Streams(seed, (index,), "s"))[0] == pytest.approx(alone, abs=1e-12)
+
+
+@given(seeds, st.lists(indices, min_size=1, max_size=40))
+def test_a_draw_does_not_depend_on_what_is_drawn_with_it(seed, many):
+    table = DrawTable({f"p{i}": distribution(kind) for i, kind in enumerate(KINDS)})
+
+    together = table.draw(Streams(seed, tuple(many), "s"))
+
+    assert together.tolist() == [table.draw(Streams(seed, (index,), "s"))[0].tolist() for index in many]
+
+
+def test_numbers_drawn_across_samples_are_one_for_each():
+    with pytest.raises(ValueError, match="3 numbers of the streams of 2 samples"):
+        Streams(0, (1, 2), "s").at(5).random(3)
 
 
 @given(seeds, indices)
@@ -81,7 +101,7 @@ def test_a_further_parameter_moves_no_other_draw(seed, index):
     parts = {f"p{i}": distribution(kind) for i, kind in enumerate(KINDS)}
     more = {"first": distribution(KINDS[1]), **parts, "last": distribution(KINDS[2])}
 
-    drawn, without = (DrawTable(table).draw(Stream(seed, index, "s")) for table in (more, parts))
+    drawn, without = (DrawTable(table).draw(Streams(seed, (index,), "s"))[0] for table in (more, parts))
 
     assert (drawn[1:-1] == without).all()
 

@@ -274,6 +274,7 @@ machine = find_machine("cpu", threads=1)
 with processes(machine):
     recipe = RECIPE.changed(dropout=0.0, batch={batch}, samples=137, epochs=1)
     train(dataset_job(open_dataset(open_source({folder!r})), recipe, machine.ranks), machine, Keeping(Path({run!r})))
+    assert machine.same_everywhere("one") and not machine.same_everywhere(os.environ["RANK"])
 """
 
 

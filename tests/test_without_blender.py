@@ -98,7 +98,7 @@ def test_what_needs_blender_says_in_one_line_what_to_do(call, arguments):
 def test_a_dataset_is_not_rendered_again_by_an_engine_that_is_not_there(call, hands):
     done = call("verify", str(hands), "--rerender", "2", "--engine", "blender")
 
-    assert done.returncode != 0
+    assert done.returncode == 2
     assert "Traceback" not in done.stderr
     assert "engine: Blender's Python module cannot be loaded (" in done.stderr
 

@@ -25,7 +25,9 @@ from synthgen.training.label_space import LabelSpace
 from synthgen.training.model import build_model, count_parameters
 from synthgen.training.recipe import Recipe
 
-FORMAT, VERSION = "synthgen-checkpoint", 1
+FORMAT, VERSION = "synthgen-checkpoint", 2
+_FIRST_VERSIONS = {"paper": 1, "heatmap": 2}
+"""Since when the weights of a network mean what they mean now."""
 CARD = "checkpoint.json"
 MAX_CARD_BYTES = 4 * 2**20
 _MAX_TENSORS_BYTES = 16 * 2**30
@@ -209,12 +211,15 @@ def parse_card(content: bytes, where: str) -> Card:
         files = {
             kind: TensorFile(str(f["file"]), int(f["bytes"]), str(f["sha256"])) for kind, f in card["files"].items()
         }
+        since = _FIRST_VERSIONS[recipe.arch]
         # Before anything is allocated: the network must be as large as its file.
         needed = 4 * count_parameters(_empty_model(domain, recipe))
         sound = needed <= files[WEIGHTS].bytes <= 2 * needed + _MAX_HEADER_BYTES
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{where}: is damaged ({text:.100}); restore it or train again") from None
+    if card["version"] < since:
+        raise CheckpointError(f"{where}: is a {recipe.arch} network of an earlier kind; train it again")
     if not sound or not all(_NAME.fullmatch(file.name) for file in files.values()):
         raise CheckpointError(f"{where}: its files are not those of this network; restore it or train again")
     return Card(domain, recipe, history, place, files)

@@ -1,6 +1,7 @@
 """What a training runs on: CPU or GPU, how it computes, and how many processes there are."""
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -60,6 +61,17 @@ class Machine:
     def precision(self) -> torch.autocast:
         """Return the context in which layers are computed."""
         return torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.bf16)
+
+    def same_everywhere(self, text: str) -> bool:
+        """Tell whether all processes have the same text."""
+        if self.ranks.count == 1:
+            return True
+        digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
+        lowest = torch.tensor(digest, device=self.device)
+        highest = lowest.clone()
+        torch.distributed.all_reduce(lowest, torch.distributed.ReduceOp.MIN)
+        torch.distributed.all_reduce(highest, torch.distributed.ReduceOp.MAX)
+        return bool(lowest == highest)
 
     def total(self, number: Tensor) -> float:
         """Return the sum of a number over all processes."""

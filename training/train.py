@@ -54,6 +54,8 @@ def train(job: Job, machine: Machine, keeping: Keeping | None = None, listener: 
 
     """
     listener = listener or Silent()
+    if not machine.same_everywhere(job.history[-1].sha256):
+        raise SynthgenError("--data: the processes see different datasets; name a tag or a commit, which do not move")
     begun = load_checkpoint(keeping.folder) if keeping and has_checkpoint(keeping.folder) else None
     if begun and keeping:
         _check_same(begun, job, keeping.folder)
