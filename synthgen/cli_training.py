@@ -12,7 +12,7 @@ import typer
 from synthgen.cli_common import progress_bar
 from synthgen.cli_data import DATA_HELP, CacheOption, DataOptions, NoCacheOption
 from synthgen.cli_live import Live, LiveSpecOption, LiveWorkersOption, StepsOption, live_options, live_training
-from synthgen.errors import DatasetError
+from synthgen.errors import DatasetError, ScanError
 
 if TYPE_CHECKING:
     from synthgen.training.job import Job, Listener, Progress
@@ -192,7 +192,7 @@ def predict(
     *,
     images: Annotated[list[Path], typer.Argument(metavar="SCAN...", help="Scans, or one folder of scans.")],
     model: Annotated[str, typer.Option("--model", help="Network: a folder, or hf://owner/name[@revision].")],
-    out: Annotated[Path, typer.Option("--out", help=".mrk.json, .csv or .json; a folder for several scans.")],
+    out: Annotated[Path, typer.Option("--out", help=".mrk.json, .csv or .json; or a folder, as for several scans.")],
     spec: Annotated[
         str | None, typer.Option("--spec", help="Refuse a model whose patches are not this spec's.")
     ] = None,
@@ -209,7 +209,7 @@ def predict(
     from synthgen.specfile import load_spec
     from synthgen.training.domain import Domain
     from synthgen.training.machine import find_machine
-    from synthgen.training.predict import find_landmarks, load_networks, picture, write_found
+    from synthgen.training.predict import file_name, find_landmarks, load_networks, picture, write_found
     from synthgen.training.scan_table import settings_of
 
     machine, deep = find_machine(device), _model(depth_model, cache) if depth_model else None
@@ -218,12 +218,26 @@ def predict(
     if different:
         raise DatasetError(f"--spec: value {spec}; the model differs in {different}")
     settings = settings_of({"side": side, "up": up, "viewed_from": viewed_from})
-    for image, target in _targets(images, out):
-        found = find_landmarks(image, settings, networks)
-        write_found(found, target)
+    scans, failed = _scans(images), []
+    if len(scans) > 1 and out.suffix:
+        raise DatasetError(f"--out: value {out}; {len(scans)} scans need a folder")
+    for stem, image in scans.items():
+        try:
+            found = find_landmarks(image, settings, networks)
+            target = out if out.suffix else out / file_name(found, stem)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_found(found, target)
+        except ScanError as error:
+            if len(scans) == 1:
+                raise
+            failed.append(image)
+            typer.echo(f"error: {error}", err=True)
+            continue
         picture(found).save(_beside(target))
         spreads = ", ".join(f"{name} ±{spread:.1f}" for name, spread in zip(found.names, found.spread_mm, strict=True))
         typer.echo(f"{target}: {spreads}; depth from {found.depth_from}")
+    if failed:
+        raise ScanError(f"SCAN: {len(failed)} of {len(scans)} could not be used, see above; the others are done")
 
 
 def _model(given: str, cache: Path | None) -> Path:
@@ -239,18 +253,21 @@ def _model(given: str, cache: Path | None) -> Path:
         return fetch_model(parse_address(given), listener, cache=cache)
 
 
-def _targets(images: list[Path], out: Path) -> list[tuple[Path, Path]]:
-    """Return each scan with the file that its landmarks are written to."""
+def _scans(images: list[Path]) -> dict[str, Path]:
+    """Return the scans by the names that their results get; those in a folder, where one is given."""
     if len(images) == 1 and images[0].is_dir() and not any(images[0].glob("*.dcm")):
-        images = sorted(path for path in images[0].iterdir() if path.name.lower().endswith(_IMAGES))
+        inside = [path for path in images[0].iterdir() if not path.name.startswith(".")]
+        images = sorted(path for path in inside if path.name.lower().endswith(_IMAGES) or path.is_dir())
         if not images:
             raise DatasetError(f"SCAN: the folder holds no scans ({', '.join(_IMAGES)}); name them")
-    elif len(images) == 1 and out.suffix:
-        return [(images[0], out)]
-    if out.suffix:
-        raise DatasetError(f"--out: value {out}; {len(images)} scans need a folder")
-    out.mkdir(parents=True, exist_ok=True)
-    return [(image, out / f"{image.name.split('.')[0]}.json") for image in images]
+    scans: dict[str, Path] = {}
+    for image in images:
+        ending = max((end for end in _IMAGES if image.name.lower().endswith(end)), key=len, default="")
+        stem = image.name[: len(image.name) - len(ending)]
+        if stem in scans:
+            raise DatasetError(f"SCAN: {scans[stem]} and {image} would give the same files; give one after the other")
+        scans[stem] = image
+    return scans
 
 
 def _beside(target: Path) -> Path:

@@ -1,6 +1,7 @@
 """Fine-tuning, prediction and the experiment, end to end on a few renderings and phantoms."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -174,6 +175,31 @@ def test_the_commands_go_from_scans_to_landmarks(home, experiment, results, caps
     assert points.frame == "lps_mm"
     assert len(points.points) == 5
     assert (tmp_path / "found.png").is_file()
+
+    folder = tmp_path / "scans"
+    folder.mkdir()
+    shutil.copy(image, folder / "one.01.nii.gz")
+    shutil.copy(image, folder / "one.02.nii.gz")
+    (folder / "broken.nii.gz").write_bytes(b"no scan")
+    (folder / "notes.txt").write_text("no scan either")
+    find = ["predict", folder, "--model", tmp_path / "ft", *view]
+    status, _, err = call(capsys, monkeypatch, *find, "--out", tmp_path / "many")
+
+    assert status == 2
+    assert "broken.nii.gz" in err
+    assert "1 of 3 could not be used" in err
+    names = sorted(path.name for path in (tmp_path / "many").iterdir())
+    assert names == ["one.01.mrk.json", "one.01.png", "one.02.mrk.json", "one.02.png"]
+    assert read_landmarks(tmp_path / "many" / "one.01.mrk.json", SPEC.landmarks.names) == points
+    for ending in ("csv", "json"):
+        find = ["predict", image, "--model", tmp_path / "ft", *view, "--out", tmp_path / f"found.{ending}"]
+        assert call(capsys, monkeypatch, *find)[0] == 0
+        assert "uncertainty_mm" in (tmp_path / f"found.{ending}").read_text()
+        again = read_landmarks(tmp_path / f"found.{ending}", SPEC.landmarks.names)
+        assert np.allclose([*again.points.values()], [*points.points.values()])
+    status, _, err = call(capsys, monkeypatch, "predict", image, image, *find[2:], "--out", tmp_path / "twice")
+    assert status == 2
+    assert "would give the same files" in err
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ def test_with_both_columns_the_thumb_tells_the_side():
     assert found(volume, tips, up="S", viewed_from="P").side == "left"  # seen from the other side it looks like one
     with pytest.raises(ScanError, match=r"^side: left, but the thumb lies at the image's left"):
         found(volume, tips, up="S", viewed_from="A", side="left")
-    with pytest.raises(ScanError, match=r"^side: empty, and no landmarks .* fill the column with left or right"):
+    with pytest.raises(ScanError, match=r"^side: empty, and no landmarks .* set it to left or right"):
         found(volume, {"index": tips["index"]}, up="S", viewed_from="A")
 
 
@@ -168,16 +168,16 @@ def test_what_auto_cannot_tell_names_the_column_to_fill():
     volume, tips = hand_scan(TO_LPS)
     no_thumb = {name: tip for name, tip in tips.items() if name != "thumb"}
 
-    with pytest.raises(ScanError, match=r"^viewed_from: .* side is empty; fill the column side"):
+    with pytest.raises(ScanError, match=r"^viewed_from: .* side is empty; set side"):
         found(volume, tips)
-    with pytest.raises(ScanError, match=r"^viewed_from: .*fill the column viewed_from with L, R, A, P, S or I"):
+    with pytest.raises(ScanError, match=r"^viewed_from: .*set viewed_from to L, R, A, P, S or I"):
         found(volume, no_thumb, side="left")
     whole = Volume(volume.voxels.copy(), volume.affine)
     whole.voxels[:, 88:] = 0  # the forearm's last slices are air
-    with pytest.raises(ScanError, match=r"^up: .* leaves it at none; fill the column up"):
+    with pytest.raises(ScanError, match=r"^up: .* leaves it at none; set up"):
         found(whole, tips, side="left")
     cut = Volume(volume.voxels[:, 50:], volume.affine)  # the fingers leave it too
-    with pytest.raises(ScanError, match=r"^up: .* leaves it at more than one; fill the column up"):
+    with pytest.raises(ScanError, match=r"^up: .* leaves it at more than one; set up"):
         found(cut, tips, side="left")
     round_thing = volume_of(np.eye(3), (1.0, 1.0, 1.0), (30, 30, 30))
     round_thing.voxels[...] = -1000

@@ -91,7 +91,7 @@ def choose_threshold(voxels: NDArray[Any], rule: float | Literal["otsu", "hounsf
     value, contrast = _otsu(counts, values)
     if contrast < LEAST_CONTRAST:
         raise ScanError(
-            "threshold: otsu finds no tissue that stands out from the background; fill the column threshold with a "
+            "threshold: otsu finds no tissue that stands out from the background; set threshold to a "
             "value, or check that the volume is not all air"
         )
     return Threshold(value, "otsu", is_hu)

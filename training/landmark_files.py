@@ -23,6 +23,8 @@ _COLUMNS: dict[PointFrame, tuple[str, ...]] = {
 }
 """The columns whose names say the frame."""
 _UNLABELLED = "name the columns x_mm,y_mm,z_mm (LPS), i,j,k (voxels), or x,y (pixels of a 2D image)"
+_FURTHER = ("uncertainty_mm", "uncertainty_px")
+"""What predictions hold besides."""
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _MAX_NUMBER = 1e7
 
@@ -82,28 +84,42 @@ def write_markups(
     write_text(path, json.dumps(markups_content(placed, descriptions or {}), indent=1, allow_nan=False) + "\n")
 
 
-def write_csv(path: Path, points: Points) -> None:
+def write_csv(path: Path, points: Points, more: Mapping[str, Mapping[str, float]] | None = None) -> None:
     """Write a CSV that `read_landmarks` reads back equal.
+
+    Args:
+        path: The file.
+        points: The landmarks.
+        more: Further columns by name, each a number by landmark; they are not read back.
 
     Raises:
         ScanError: The file cannot be written.
 
     """
-    columns = _COLUMNS[points.frame]
-    rows = [(name, *map(repr, _floats(point, len(columns)))) for name, point in points.points.items()]
-    write_text(path, "".join(",".join(row) + "\n" for row in [("name", *columns), *rows]))
+    columns, more = _COLUMNS[points.frame], more or {}
+    rows = [
+        (name, *map(repr, _floats(point, len(columns))), *(repr(column[name]) for column in more.values()))
+        for name, point in points.points.items()
+    ]
+    write_text(path, "".join(",".join(row) + "\n" for row in [("name", *columns, *more), *rows]))
 
 
-def write_json(path: Path, points: Points) -> None:
+def write_json(path: Path, points: Points, more: Mapping[str, Mapping[str, float]] | None = None) -> None:
     """Write a JSON that `read_landmarks` reads back equal.
+
+    Args:
+        path: The file.
+        points: The landmarks.
+        more: Further numbers by landmark, by what they are; they are not read back.
 
     Raises:
         ScanError: The file cannot be written.
 
     """
     count = len(_COLUMNS[points.frame])
-    content = {name: _floats(point, count) for name, point in points.points.items()}
-    write_text(path, json.dumps({"frame": points.frame, "points": content}, indent=1, allow_nan=False) + "\n")
+    places = {name: _floats(point, count) for name, point in points.points.items()}
+    content = {"frame": points.frame, "points": places, **(more or {})}
+    write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def _csv_points(path: Path) -> tuple[PointFrame, Iterator[NamedPoint]]:
@@ -119,7 +135,7 @@ def _json_points(path: Path) -> tuple[PointFrame, Iterator[NamedPoint]]:
         raise ScanError(f"{path}: is no usable JSON ({str(error)[:100]}); save it again") from None
     if isinstance(data, dict) and "markups" in data:
         return "lps_mm", markups_points(path, data)
-    if isinstance(data, dict) and set(data) == {"frame", "points"} and isinstance(data["points"], dict):
+    if isinstance(data, dict) and set(data) - set(_FURTHER) == {"frame", "points"} and isinstance(data["points"], dict):
         frame = data["frame"]
         if not isinstance(frame, str) or frame not in _COLUMNS:
             raise ScanError(f"{path}: frame is {str(frame)[:40]!r}; use one of: {', '.join(_COLUMNS)}")

@@ -141,7 +141,7 @@ def orient(
     if settings.side is None:
         raise ScanError(
             "viewed_from: auto tells the back of a hand from its palm by the thumb and the side, and side is empty; "
-            "fill the column side with left or right, or viewed_from with the direction that the back of the hand faces"
+            "set side to left or right, or viewed_from to the direction that the back of the hand faces"
         )
     for view in views:
         thumb = thumb_to_the_right(_in_image(volume, view, tips_mm))
@@ -149,7 +149,7 @@ def orient(
             return _orientation(volume.affine, view, settings.side)
     raise ScanError(
         "viewed_from: auto tells the back of a hand from its palm by landmarks of the thumb and the fingers, and there "
-        "are none, or the thumb lies straight before them; fill the column viewed_from with L, R, A, P, S or I"
+        "are none, or the thumb lies straight before them; set viewed_from to L, R, A, P, S or I"
     )
 
 
@@ -179,7 +179,7 @@ def side_of_hand(stated: Side | None, tips: Mapping[str, Floats]) -> Side:
     if thumb_right is None:
         if stated is None:
             raise ScanError(
-                "side: empty, and no landmarks of thumb and fingers tell it; fill the column with left or right"
+                "side: empty, and no landmarks of thumb and fingers tell it; set it to left or right"
             )
         return stated
     shown: Side = "left" if thumb_right else "right"
@@ -224,7 +224,7 @@ def _thinnest(volume: Volume, counts: Planes, axes: list[int]) -> int:
     if extents[0][0] > CLEARLY_THINNER * extents[1][0]:
         raise ScanError(
             f"viewed_from: auto takes the thinnest extent for depth, and two are alike ({extents[0][0]:.0f} and "
-            f"{extents[1][0]:.0f} mm); fill the column viewed_from with L, R, A, P, S or I"
+            f"{extents[1][0]:.0f} mm); set viewed_from to L, R, A, P, S or I"
         )
     return extents[0][1]
 
@@ -246,7 +246,7 @@ def _leaving_end(counts: Planes, axes: list[int]) -> Axis:
         what = "at none" if most < LEAVES else "at more than one"
         raise ScanError(
             f"up: auto takes the end where the forearm leaves the volume for down, and tissue leaves it {what}; "
-            "fill the column up with L, R, A, P, S or I"
+            "set up to L, R, A, P, S or I"
         )
     return axis, backwards
 

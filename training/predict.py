@@ -140,28 +140,31 @@ def _undone(points: Floats, move: Floats, size: tuple[int, int]) -> Floats:
     return np.linalg.solve(linear, (points - places[0]).T).T
 
 
+def file_name(found: Found, stem: str) -> str:
+    """Return a name for a file of landmarks: Slicer's markups, or JSON for a 2D scan, of which there are none."""
+    return f"{stem}.json" if found.scan.depth_mm is None else f"{stem}.mrk.json"
+
+
 def write_found(found: Found, out: Path) -> None:
-    """Write landmarks as Slicer markups (``.mrk.json``), CSV or JSON, by the file's name.
+    """Write landmarks with their uncertainty as Slicer markups (``.mrk.json``), CSV or JSON, by the file's name.
 
     Raises:
         ScanError: The name has another ending, or markups are asked for of a 2D scan.
 
     """
     name = out.name.lower()
-    flat = found.scan.depth_mm is None
+    spreads = dict(zip(found.names, found.spread_mm.tolist(), strict=True))
+    unit = "mm" if np.isfinite(found.scan.mm_per_px) else "px"
     if name.endswith(".mrk.json"):
-        if flat:
+        if found.scan.depth_mm is None:
             raise ScanError(f"--out: value {out}; Slicer's markups are 3D and the scan is 2D, write .csv or .json")
-        unit = "mm" if np.isfinite(found.scan.mm_per_px) else "px"
-        remarks = {
-            label: f"uncertainty {spread:.1f} {unit}; depth: {found.depth_from}"
-            for label, spread in zip(found.names, found.spread_mm, strict=True)
-        }
+        depth = f"depth: {found.depth_from}"
+        remarks = {label: f"uncertainty {spread:.1f} {unit}; {depth}" for label, spread in spreads.items()}
         write_markups(out, _by_name(found, 3), remarks)
     elif name.endswith(".csv"):
-        write_csv(out, _points(found))
+        write_csv(out, _points(found), {f"uncertainty_{unit}": spreads})
     elif name.endswith(".json"):
-        write_json(out, _points(found))
+        write_json(out, _points(found), {f"uncertainty_{unit}": spreads})
     else:
         raise ScanError(f"--out: value {out}; its name must end in .mrk.json, .csv or .json")
 
