@@ -69,6 +69,7 @@ experiment: setup ## the paper's methods on nine real radiographs in REAL; an ho
 	test -e data/radiographs/scans.h5 || $(BIN)/synthgen scans build data/radiographs/scans.csv --spec hand --out data/radiographs/scans.h5
 	$(BIN)/synthgen experiment --data data/hand_62500 --scans data/radiographs/scans.h5 --recipe quick_hand --folds 3 --out results/quick_hand
 	$(BIN)/synthgen experiment --data data/hand_62500 --scans data/radiographs/scans.h5 --recipe quick_heatmap --folds 3 --out results/quick_heatmap
+	$(BIN)/python -m benchmarks.offsets --scans data/radiographs/scans.h5 --results results/quick_heatmap
 
 clean: ## everything that make made, except data/
 	rm -rf .venv .view build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,6 +1,7 @@
 """What the figures share: pages for light and for dark, axes, colours, PNG bytes. Matplotlib loads inside functions."""
 
 import io
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,8 @@ import numpy as np
 from synthgen.training.stats import Interval
 
 _DPI = 160
+_LETTERS_PER_INCH = 11
+"""Of a title, at most."""
 _COLOURS = {
     "NN(syn)": "#f0bd77", "NN(real)": "#d0761b", "RF": "#8d8f98", "CNN(syn)": "#9cc7ee", "CNN(real)": "#3f7fcf",
     "CNN(ft)": "#12a06c", "Mean depth": "#8d8f98",
@@ -137,6 +140,7 @@ def _bars(axes: Any, part: Bars, theme: Theme) -> dict[str, Any]:
     axes.set_ylabel(part.unit)
     axes.set_xlim(-0.6, len(part.groups) - 0.4)
     axes.set_ylim(bottom=0)
-    axes.set_title(part.title, loc="left", fontsize=10, color=theme.ink, parse_math=False)
+    title = textwrap.fill(part.title, int(_LETTERS_PER_INCH * axes.figure.get_figwidth()))
+    axes.set_title(title, loc="left", fontsize=10, color=theme.ink, parse_math=False)
     dress(axes, theme, "y")
     return handles

@@ -1,0 +1,35 @@
+"""How much of each method's error is one offset of each landmark, such as that of another convention of annotation.
+
+python -m benchmarks.offsets --scans data/radiographs/scans.h5 --results results/quick_heatmap
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scans", type=Path, required=True)
+    parser.add_argument("--results", type=Path, required=True, help="folder that `synthgen experiment` wrote")
+    options = parser.parse_args()
+    from synthgen.training.scanset import read_scanset
+
+    found = read_scanset(options.scans)
+    scale = np.array([scan.mm_per_px for scan in found.scans])[:, None, None]
+    truth = found.stacked("landmarks_px")
+    for path in sorted((options.results / "predictions").glob("*N*(*).npz")):
+        errors = (np.load(path, allow_pickle=False)["points_px"] - truth) * scale
+        mean = np.nanmean(errors, axis=0)
+        left = np.linalg.norm(errors - mean, axis=2)
+        lengths = ", ".join(
+            f"{name} {length:.1f}"
+            for name, length in zip(found.info.landmark_names, np.linalg.norm(mean, axis=1), strict=True)
+        )
+        print(f"{path.stem}: mean error {np.nanmean(np.linalg.norm(errors, axis=2)):.2f} mm; mean offset, mm: {lengths}; "
+              f"without it {np.nanmean(left):.2f} mm")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()
