@@ -27,8 +27,8 @@ def main() -> None:
             f"{name} {length:.1f}"
             for name, length in zip(found.info.landmark_names, np.linalg.norm(mean, axis=1), strict=True)
         )
-        print(f"{path.stem}: mean error {np.nanmean(np.linalg.norm(errors, axis=2)):.2f} mm; mean offset, mm: {lengths}; "
-              f"without it {np.nanmean(left):.2f} mm")  # fmt: skip
+        whole = np.nanmean(np.linalg.norm(errors, axis=2))
+        print(f"{path.stem}: {whole:.2f} mm; mean offset, mm: {lengths}; without it {np.nanmean(left):.2f} mm")
 
 
 if __name__ == "__main__":
