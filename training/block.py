@@ -14,6 +14,9 @@ Inputs = Literal["mask", "depth"]
 """What a network looks at."""
 Rows = NDArray[np.integer[Any]] | slice
 
+_EIGHTS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).view(np.uint64)[:, 0].copy()
+"""The eight pixels of each byte; twice as fast as `numpy.unpackbits`."""
+
 
 @dataclass(frozen=True)
 class Block:
@@ -72,7 +75,17 @@ def pack_masks(masks: NDArray[np.bool_] | NDArray[np.uint8]) -> NDArray[np.uint8
 
 def unpack_masks(packed: NDArray[Any], width: int) -> NDArray[np.uint8]:
     """Return packed masks as (n, H, W), 0 or 1."""
-    return np.unpackbits(packed, axis=2, count=width)
+    eights = np.empty(packed.shape, dtype=np.uint64)
+    _look_up(np.ascontiguousarray(packed).reshape(-1), _EIGHTS, eights.reshape(-1))
+    return np.ascontiguousarray(eights.view(np.uint8)[:, :, :width])
+
+
+@njit(cache=True, nogil=True)
+def _look_up(
+    codes: NDArray[np.uint8], table: NDArray[np.uint64], words: NDArray[np.uint64]
+) -> None:  # pragma: no cover
+    for i in range(np.uint64(len(codes))):
+        words[i] = table[codes[i]]
 
 
 def unpack_depths(block: Block) -> NDArray[np.float32]:
