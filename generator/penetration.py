@@ -81,12 +81,13 @@ def penetration(points: Floats, mesh: Mesh, inner: Indices, outer: Indices) -> f
 
 
 @njit(cache=True)
-def _within(points: Floats, part: Indices, box: Floats, margin: float) -> Indices:  # pragma: no cover
+def _within(points: Floats, parts: Parts, part: int, box: Floats, margin: float) -> Indices:  # pragma: no cover
     """Vertices of a part in a box (2, 3), or within a margin of it."""
-    found = np.empty(len(part), dtype=np.uint32)
+    members, starts = parts
+    found = np.empty(starts[part + 1] - starts[part], dtype=np.uint32)
     n = 0
-    for vertex in part:
-        inside = True
+    for place in range(starts[part], starts[part + 1]):
+        vertex, inside = members[place], True
         for i in range(3):
             inside = inside and box[0, i] - margin < points[vertex, i] < box[1, i] + margin
         if inside:
@@ -125,7 +126,6 @@ def deepest_pair(
     Returns:
         How far beyond, 0 where none is, and which of the N, -1 where none is.
     """
-    members, starts = parts
     boxes = boxes_of(points, parts)
     shared = np.empty((2, 3))
     worst, which = 0.0, -1
@@ -137,8 +137,7 @@ def deepest_pair(
             meet = meet and shared[0, k] < shared[1, k]
         if not meet:
             continue
-        inner = _within(points, members[starts[i] : starts[i + 1]], shared, 0.0)
-        outer = _within(points, members[starts[j] : starts[j + 1]], shared, limits[n, 1])
+        inner, outer = _within(points, parts, i, shared, 0.0), _within(points, parts, j, shared, limits[n, 1])
         if len(inner) > 0 and len(outer) > 2:
             beyond = penetration(points, mesh, inner, outer) - limits[n, 0]
             if beyond > worst:

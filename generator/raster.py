@@ -85,8 +85,7 @@ class RasterEngine:
         """Do nothing: the engine holds nothing."""
 
 
-@njit(cache=True)
-def rasterize(px: Floats, linear: Floats, triangles: Corners, width: int, height: int) -> Floats:  # pragma: no cover
+def rasterize(px: Floats, linear: Floats, triangles: Corners, width: int, height: int) -> Floats:
     """Return the nearest depth at each pixel's centre (H, W), +inf where no triangle covers it.
 
     Args:
@@ -96,30 +95,39 @@ def rasterize(px: Floats, linear: Floats, triangles: Corners, width: int, height
         width: Pixels.
         height: Pixels.
     """
-    nearest = np.empty((height, width))
-    for row in range(height):
-        for column in range(width):
-            nearest[row, column] = np.inf
+    nearest = np.full((height, width), np.inf)
+    near = np.empty(len(px), dtype=np.bool_)
+    if _fill_near(nearest, px, linear, triangles, near):
+        _fill_far(nearest, px, linear, triangles, near)  # compiled only where it is needed, which is rare
+    return nearest
+
+
+@njit(cache=True)
+def _fill_near(
+    nearest: Floats, px: Floats, linear: Floats, triangles: Corners, near: NDArray[np.bool_]
+) -> bool:  # pragma: no cover
+    """Fill the triangles within the guard band; set which corners (V,) are, and tell whether some are not."""
+    height, width = nearest.shape
     fixed = np.empty((len(px), 2), dtype=np.int64)
     first, last = np.empty((len(px), 2), dtype=np.int32), np.empty((len(px), 2), dtype=np.int32)
-    near = np.empty(len(px), dtype=np.bool_)
+    far = False
     for v in range(len(px)):
         near[v] = -_GUARD < px[v, 0] < width + _GUARD and -_GUARD < px[v, 1] < height + _GUARD
+        far = far or not near[v]
         for i in range(2):
             at = np.int64(np.rint(px[v, i] * _ONE)) if near[v] else 0
             fixed[v, i], first[v, i], last[v, i] = at, (at + _HALF - 1) >> _BITS, (at - _HALF) >> _BITS
     for t in range(len(triangles)):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        if not (near[a] and near[b] and near[c]):
-            _fill_cut(nearest, px, linear, triangles[t])
-        elif (
+        if (
             # Most triangles of a body lie between two columns of centres, or two rows.
             min(first[a, 0], first[b, 0], first[c, 0]) <= max(last[a, 0], last[b, 0], last[c, 0])
             and min(first[a, 1], first[b, 1], first[c, 1]) <= max(last[a, 1], last[b, 1], last[c, 1])
+            and (near[a] and near[b] and near[c])
         ):
             corner_a, corner_b = (fixed[a, 0], fixed[a, 1], linear[a]), (fixed[b, 0], fixed[b, 1], linear[b])
             _fill(nearest, corner_a, corner_b, (fixed[c, 0], fixed[c, 1], linear[c]))
-    return nearest
+    return far
 
 
 @njit(cache=True)
@@ -161,17 +169,24 @@ def _least(dx: int, dy: int) -> int:  # pragma: no cover
 
 
 @njit(cache=True)
-def _fill_cut(nearest: Floats, px: Floats, linear: Floats, triangle: Corners) -> None:  # pragma: no cover
-    """Fill a triangle (3,) that reaches far outside the image: cut to the guard band, then piece by piece."""
-    polygon = np.empty((9, 3))
-    for n in range(3):
-        polygon[n, 0], polygon[n, 1], polygon[n, 2] = px[triangle[n], 0], px[triangle[n], 1], linear[triangle[n]]
-    count = 3
-    for axis in range(2):
-        polygon, count = _cut(polygon, count, axis, (-_GUARD, 1.0))
-        polygon, count = _cut(polygon, count, axis, (nearest.shape[1 - axis] + _GUARD, -1.0))
-    for n in range(2, count):
-        _fill(nearest, _corner(polygon, 0), _corner(polygon, n - 1), _corner(polygon, n))
+def _fill_far(
+    nearest: Floats, px: Floats, linear: Floats, triangles: Corners, near: NDArray[np.bool_]
+) -> None:  # pragma: no cover
+    """Fill the triangles that reach far outside the image: cut to the guard band, then piece by piece."""
+    for t in range(len(triangles)):
+        polygon, count = np.empty((9, 3)), 3
+        inside = True
+        for n in range(3):
+            v = triangles[t, n]
+            polygon[n, 0], polygon[n, 1], polygon[n, 2] = px[v, 0], px[v, 1], linear[v]
+            inside = inside and near[v]
+        if inside:
+            continue
+        for axis in range(2):
+            polygon, count = _cut(polygon, count, axis, (-_GUARD, 1.0))
+            polygon, count = _cut(polygon, count, axis, (nearest.shape[1 - axis] + _GUARD, -1.0))
+        for n in range(2, count):
+            _fill(nearest, _corner(polygon, 0), _corner(polygon, n - 1), _corner(polygon, n))
 
 
 @njit(cache=True)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synthgen.blender_assets.model import BodyModel
-from synthgen.generator.body import PHENOTYPES, phenotype_coefficients, rest_body, skin, with_ages
+from synthgen.generator.body import PHENOTYPES, phenotype_coefficients, rest_bodies, rest_body, skin, with_ages
 from synthgen.generator.posing import FINGERS, TIPS, Rig
 from synthgen.generator.vectors import about
 from synthgen.pose_spaces.draw import joint_limits
@@ -199,3 +199,13 @@ def test_no_rotation_leaves_the_rest_body_and_a_root_turn_turns_it(hand, turn, a
     assert np.abs(vertices - rest.vertices_mm).max() < 1e-9
     assert np.abs(heads - rest.heads_mm).max() < 1e-9
     assert np.abs(skin(hand, rest, turned)[0] - ((rest.vertices_mm - root) @ rotation.T + root)).max() < 1e-9
+
+
+@given(st.lists(shapes, min_size=1, max_size=6))
+def test_a_body_does_not_depend_on_those_shaped_with_it(hand, several):
+    several = [shape | {"hand-scale-incr": shape["height"] - 0.5} for shape in several]
+
+    for rest, shape in zip(rest_bodies(hand, several), several, strict=True):
+        alone = rest_body(hand, shape)
+        assert np.array_equal(rest.vertices_mm, alone.vertices_mm)
+        assert np.array_equal(rest.heads_mm, alone.heads_mm)

@@ -187,3 +187,16 @@ def test_recipes_are_independent_of_count_and_can_be_made_again(name):
         assert body.recipe == other.recipe(index)
         assert (body.points_mm == again.points_mm).all()
         assert (body.labels.landmarks_px == again.labels.landmarks_px).all()
+
+
+def test_samples_do_not_depend_on_those_made_with_them():
+    scene = Scene(load_spec("hand"))
+    indices = [5, 3, 2**31, *range(40)]
+    together = scene.bodies(indices)
+
+    assert any(body.recipe.pose["redraws"] for body in together)
+    for index, body in zip(indices, together, strict=True):
+        alone = scene.posed(index)
+        assert body.recipe == alone.recipe
+        assert (body.points_mm == alone.points_mm).all()
+        assert (body.labels.visible == alone.labels.visible).all()

@@ -157,6 +157,16 @@ def test_json_writes_floats_with_a_point_and_exactly(numbers):
     assert not re.search(rb"-0\.0[,}\]]", text)
 
 
+@given(
+    st.dictionaries(st.text(), st.floats(allow_nan=False, allow_infinity=False) | st.sampled_from([-0.0, 1e-5, 1e16]))
+)
+def test_json_by_the_library_and_by_hand_is_the_same(numbers):
+    by_hand = {name: np.float64(value) for name, value in numbers.items()}  # what the library cannot write
+    one, other = (encode_sample(replace(fake_sample(3), pose=pose), 20.0)["json"] for pose in (numbers, by_hand))
+
+    assert one == other
+
+
 def test_json_has_numpy_values_as_plain_ones():
     camera = {"a": np.float32(0.5), "b": np.int64(2), "c": np.array([1.0, 2.0]), "d": np.bool_(True)}
 

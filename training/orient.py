@@ -178,9 +178,7 @@ def side_of_hand(stated: Side | None, tips: Mapping[str, Floats]) -> Side:
     thumb_right = thumb_to_the_right(tips)
     if thumb_right is None:
         if stated is None:
-            raise ScanError(
-                "side: empty, and no landmarks of thumb and fingers tell it; set it to left or right"
-            )
+            raise ScanError("side: empty, and no landmarks of thumb and fingers tell it; set it to left or right")
         return stated
     shown: Side = "left" if thumb_right else "right"
     if stated not in {None, shown}:
