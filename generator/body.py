@@ -100,8 +100,9 @@ def rest_bodies(model: BodyModel, shapes: Sequence[Shape]) -> list[RestBody]:
     """Shape the model several times, which reads its rows once; each is what `rest_body` gives."""
     phenotypes, targets = phenotype_coefficients(model, shapes), target_coefficients(model, shapes)
     bodies = add_rows(model.template_mm.ravel(), phenotypes, model.phenotype_mm).reshape(len(shapes), -1, 3)
+    displacements, moved, starts = model.target_blocks
     for points, coefficients in zip(bodies, targets, strict=True):
-        add_blocks(points, coefficients, *model.target_blocks)
+        add_blocks(points, coefficients, displacements, moved.view(np.uint32), starts.view(np.uint32))
     return [RestBody(points[: model.n_vertices], points[model.n_vertices :]) for points in bodies]
 
 
@@ -114,7 +115,8 @@ def skin_points(model: BodyModel, rest: RestBody, rotations: Floats) -> tuple[Fl
     points = np.empty((model.n_vertices + len(model.bones), 3))
     world, points[model.n_vertices :], transforms = chain(rotations, rest.heads_mm, model.parents)
     weights = model.weights
-    skin_vertices(points, rest.vertices_mm, transforms, weights.data, weights.indices, weights.indptr)
+    bones, starts = weights.indices.view(np.uint32), weights.indptr.view(np.uint32)
+    skin_vertices(points, rest.vertices_mm, transforms, weights.data, bones, starts)
     return points, world
 
 

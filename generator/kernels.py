@@ -71,7 +71,7 @@ def add_rows(template: Floats, coefficients: Floats, rows: NDArray[np.float32]) 
 
 @njit(cache=True)
 def add_blocks(
-    out: Floats, coefficients: Floats, data: NDArray[np.float32], indices: NDArray[np.int32], indptr: NDArray[np.int32]
+    out: Floats, coefficients: Floats, data: NDArray[np.float32], indices: Indices, indptr: Indices
 ) -> None:  # pragma: no cover
     """Add to points out (N, 3) the rows of a block-sparse matrix times their coefficients (P,), skipping zeros."""
     for row in range(len(coefficients)):
@@ -89,20 +89,20 @@ def add_blocks(
 def skin_vertices(
     out: Floats,
     rest: Floats,
-    transforms: Floats,
+    t: Floats,
     data: Floats,
-    indices: NDArray[np.int32],
-    indptr: NDArray[np.int32],
+    indices: Indices,
+    indptr: Indices,
 ) -> None:  # pragma: no cover
-    """Linear blend skinning: rest (V, 3), transforms (B, 3, 4), sparse weights (V, B) to the first V of out."""
+    """Linear blend skinning: rest (V, 3), transforms t (B, 3, 4), sparse weights (V, B) to the first V of out."""
     for vertex in range(len(rest)):
         x, y, z = rest[vertex, 0], rest[vertex, 1], rest[vertex, 2]
         first, second, third = 0.0, 0.0, 0.0
         for place in range(indptr[vertex], indptr[vertex + 1]):
-            weight, t = data[place], transforms[indices[place]]
-            first += weight * (t[0, 0] * x + t[0, 1] * y + t[0, 2] * z + t[0, 3])
-            second += weight * (t[1, 0] * x + t[1, 1] * y + t[1, 2] * z + t[1, 3])
-            third += weight * (t[2, 0] * x + t[2, 1] * y + t[2, 2] * z + t[2, 3])
+            weight, b = data[place], indices[place]
+            first += weight * (t[b, 0, 0] * x + t[b, 0, 1] * y + t[b, 0, 2] * z + t[b, 0, 3])
+            second += weight * (t[b, 1, 0] * x + t[b, 1, 1] * y + t[b, 1, 2] * z + t[b, 1, 3])
+            third += weight * (t[b, 2, 0] * x + t[b, 2, 1] * y + t[b, 2, 2] * z + t[b, 2, 3])
         out[vertex, 0], out[vertex, 1], out[vertex, 2] = first, second, third
 
 

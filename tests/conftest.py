@@ -1,10 +1,12 @@
 """Shared fixtures. Settings of hypothesis: few examples, no deadline, because two cores are shared with Blender."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fake_dataset import make_dataset
+from hub_process import HubProcess, point_client
 from hypothesis import settings
 
 from synthgen.blender_assets.bake import ensure_model
@@ -34,3 +36,19 @@ def sealed(tmp_path_factory, spec) -> Path:
 def folder(tmp_path, sealed) -> Path:
     """A copy of it, which may be changed."""
     return Path(shutil.copytree(sealed, tmp_path / "hand"))
+
+
+@pytest.fixture(scope="module", params=["xet", "lfs"])
+def server(request, tmp_path_factory) -> Iterator[HubProcess]:
+    """A test Hub for the module, once for each way that content travels."""
+    hub = HubProcess(tmp_path_factory.mktemp(f"hub-{request.param}"), request.param)
+    yield hub
+    hub.stop()
+
+
+@pytest.fixture
+def hub(server, monkeypatch) -> HubProcess:
+    """The test Hub without faults, and the client pointed at it."""
+    point_client(monkeypatch, server)
+    server.fail()
+    return server

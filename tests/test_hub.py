@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from fake_dataset import change_file, make_dataset, plans_of, put_shard, small_spec, tree
 from fake_samples import fake_sample
-from hub_process import HubProcess, point_client, point_endpoint, sent_bytes
+from hub_process import point_client, point_endpoint, sent_bytes
 
 from synthgen.address import Address, parse_address
 from synthgen.errors import DatasetError, RemoteError
@@ -37,20 +37,6 @@ TESTS = Path(__file__).parent
 REAL_TOKEN = "SYNTHGEN_TEST_HF_TOKEN"
 once = pytest.mark.parametrize("server", ["xet"], indirect=True)
 """For what does not depend on how content travels."""
-
-
-@pytest.fixture(scope="module", params=["xet", "lfs"])
-def server(request, tmp_path_factory):
-    hub = HubProcess(tmp_path_factory.mktemp(f"hub-{request.param}"), request.param)
-    yield hub
-    hub.stop()
-
-
-@pytest.fixture
-def hub(server, monkeypatch):
-    point_client(monkeypatch, server)
-    server.fail()
-    return server
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from fake_dataset import tree
 from fake_scans import write_nifti
 from fake_scansets import scan_set, volume_scan
-from hub_process import HubProcess, point_client, point_endpoint, sent_bytes
+from hub_process import point_client, point_endpoint, sent_bytes
 from huggingface_hub import ModelCard
 
 from synthgen.address import Address, parse_address
@@ -45,20 +45,6 @@ VIEW = {"side": "left", "up": "S", "viewed_from": "P"}
 OPTIONS = ["--side", "left", "--up", "S", "--viewed-from", "P"]
 once = pytest.mark.parametrize("server", ["xet"], indirect=True)
 """For what does not depend on how content travels."""
-
-
-@pytest.fixture(scope="module", params=["xet", "lfs"])
-def server(request, tmp_path_factory):
-    hub = HubProcess(tmp_path_factory.mktemp(f"hub-{request.param}"), request.param)
-    yield hub
-    hub.stop()
-
-
-@pytest.fixture
-def hub(server, monkeypatch):
-    point_client(monkeypatch, server)
-    server.fail()
-    return server
 
 
 @pytest.fixture
