@@ -101,6 +101,9 @@ class _Handler(BaseHTTPRequestHandler):
         return self._send(path, status, data, headers, fault)
 
     def _send(self, path: str, status: int, data: bytes, headers: dict[str, str], fault: Fault) -> None:
+        body = data if fault.cut is None else data[: fault.cut]
+        with self.site.lock:  # before the client knows of it
+            self.site.log.append(Request(path, self.headers.get("Range"), status, len(body)))
         self.send_response(status)
         nameless = fault.endless or fault.silent
         for name, value in (({} if nameless else {"Content-Length": str(len(data))}) | headers).items():
@@ -108,9 +111,6 @@ class _Handler(BaseHTTPRequestHandler):
         if nameless:
             self.send_header("Connection", "close")
         self.end_headers()
-        body = data if fault.cut is None else data[: fault.cut]
-        with self.site.lock:
-            self.site.log.append(Request(path, self.headers.get("Range"), status, len(body)))
         self.wfile.write(body)
         while fault.endless:
             self.wfile.write(data)

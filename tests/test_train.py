@@ -299,14 +299,14 @@ def test_two_processes_learn_what_one_does(folder, dataset, tmp_path):
 
 
 def test_a_lack_of_memory_says_which_batch_fits(dataset, monkeypatch):
-    old = PaperNet.forward
+    old = PaperNet.outputs
 
-    def forward(self, images):
+    def outputs(self, images):
         if len(images) > 6:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return old(self, images)
 
-    monkeypatch.setattr(PaperNet, "forward", forward)
+    monkeypatch.setattr(PaperNet, "outputs", outputs)
     with pytest.raises(
         SynthgenError, match="batch: value 20 does not fit into the memory of cpu; 5 fits, set batch to it"
     ):
