@@ -18,13 +18,11 @@ from synthgen.errors import DatasetError, EngineError, SynthgenError
 from synthgen.generator.request import deaf_to_interrupts
 from synthgen.generator.resources import Machine, size
 from synthgen.generator.worker import SamplePipeline, Source
-from synthgen.sample import Sample
+from synthgen.sample import Sample, stored_points
 from synthgen.spec import Spec
 
 WORKER_MEMORY = 300_000_000
 """Bytes of one worker at work, measured: the model and the kernels, no Blender."""
-_DECIMALS = 6
-"""Of stored landmarks."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 Arrays = tuple[NDArray[Any], ...]
@@ -51,14 +49,14 @@ def sample_arrays(samples: Iterable[Sample], steps_per_mm: float, *, depth: bool
 
 
 def _row(sample: Sample, steps_per_mm: float, *, depth: bool) -> tuple[Any, ...]:
-    points = np.round(sample.labels.landmarks_px, _DECIMALS) + 0.0
+    points = stored_points(sample.labels.landmarks_px)
     index = np.int64(sample.index)
     if not depth:
         unknown = np.full(len(points), np.nan)
         return index, np.packbits(np.isfinite(sample.depth_mm), axis=1), points, unknown, np.nan, np.nan
     near = nearest_depth(sample.depth_mm, steps_per_mm)
     code = encode_depth(sample.depth_mm, near, steps_per_mm)
-    depths = np.round(sample.labels.landmarks_mm[:, 2], _DECIMALS) + 0.0
+    depths = stored_points(sample.labels.landmarks_mm[:, 2])
     return index, code, points, depths, near, float(steps_per_mm)
 
 

@@ -4,12 +4,10 @@ from math import inf, sqrt
 
 import numpy as np
 from numba import njit
-from numpy.typing import NDArray
 
+from synthgen.generator.kernels import Indices
 from synthgen.geometry import Floats
 
-Indices = NDArray[np.uint32]
-"""Without a sign: compiled code need not ask whether an index counts from the end."""
 Mesh = tuple[Indices, Indices]
 """Triangles (T, 3), and the triangles (V, most) around each vertex, filled up with `NONE`."""
 NONE = np.uint32(2**32 - 1)

@@ -44,12 +44,9 @@ class DataOptions:
             SynthgenError: There is no sealed dataset.
 
         """
-        from synthgen.training.source import open_dataset, open_source
-
-        if "://" not in self.address:
-            return open_dataset(open_source(self.address))
         from synthgen.content_cache import ContentCache, cache_folder
         from synthgen.training.remote_source import announce
+        from synthgen.training.source import open_dataset, open_source
 
         cache = None if self.no_cache else ContentCache((self.cache or cache_folder()).absolute())
         listener = _Lines(say)

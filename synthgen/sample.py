@@ -91,8 +91,8 @@ def encode_sample(sample: Sample, depth_steps_per_mm: float) -> dict[str, bytes]
     labels = sample.labels
     values = (
         int(sample.index),
-        (np.rint(labels.landmarks_px * _STEPS) / _STEPS + 0.0).tolist(),
-        (np.rint(labels.landmarks_mm * _STEPS) / _STEPS + 0.0).tolist(),
+        stored_points(labels.landmarks_px).tolist(),
+        stored_points(labels.landmarks_mm).tolist(),
         labels.visible.tolist(),
         labels.in_frame.tolist(),
         float(sample.mm_per_px),
@@ -102,6 +102,11 @@ def encode_sample(sample: Sample, depth_steps_per_mm: float) -> dict[str, bytes]
     )
     contents = (write_mask_png(code > 0), write_depth_png(code), _document(values).encode())
     return dict(zip(MEMBERS, contents, strict=True))
+
+
+def stored_points(points: Floats) -> Floats:
+    """Return landmarks as they are once they have been stored, without negative zeros."""
+    return np.rint(points * _STEPS) / _STEPS + 0.0
 
 
 def decode_sample(members: Mapping[str, bytes]) -> Sample:

@@ -52,3 +52,14 @@ def hub(server, monkeypatch) -> HubProcess:
     point_client(monkeypatch, server)
     server.fail()
     return server
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Torch computes with one thread meanwhile, so that the weights of this process are those of another's."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -46,14 +46,7 @@ RECIPE = Recipe(
     augmentation=Augmentation(rotation_deg=5.0, shift=0.05),
 )
 MACHINE = Machine(threads=0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")

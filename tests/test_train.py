@@ -32,6 +32,8 @@ RECIPE = Recipe(
     augmentation=Augmentation(rotation_deg=5.0, shift=0.05),
 )
 MACHINE = Machine(threads=0)
+pytestmark = pytest.mark.usefixtures("one_thread")
+"""The children of these tests train with one thread, and so do they."""
 
 
 @pytest.fixture(scope="module")
@@ -42,15 +44,6 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def dataset(folder):
     return open_dataset(open_source(folder))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """The children of these tests train with one thread, and so do they."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -81,34 +81,14 @@ class TensorFile:
 
 
 @dataclass(frozen=True)
-class Card:
-    """What ``checkpoint.json`` holds."""
-
-    domain: Domain
-    recipe: Recipe
-    history: tuple[TrainedOn, ...]
-    place: Place
-    files: Mapping[str, TensorFile]
-    """By kind: weights always, momentum while a training goes on."""
-
-    @property
-    def finished(self) -> bool:
-        """Whether the training has ended."""
-        return self.place.epoch >= self.recipe.epochs
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A network, what it is for and how it came about."""
+class _Network:
+    """What a network is for and how it came about."""
 
     domain: Domain
     recipe: Recipe
     history: tuple[TrainedOn, ...]
     """The data of all its trainings, the last one last."""
     place: Place
-    weights: Tensors
-    momentum: Tensors
-    """Of the optimizer; empty once the training has ended."""
 
     @property
     def finished(self) -> bool:
@@ -119,6 +99,23 @@ class Checkpoint:
     def labels(self) -> LabelSpace:
         """How the network's numbers become landmarks."""
         return label_space(self.domain, self.recipe)
+
+
+@dataclass(frozen=True)
+class Card(_Network):
+    """What ``checkpoint.json`` holds."""
+
+    files: Mapping[str, TensorFile]
+    """By kind: weights always, momentum while a training goes on."""
+
+
+@dataclass(frozen=True)
+class Checkpoint(_Network):
+    """A network, what it is for and how it came about."""
+
+    weights: Tensors
+    momentum: Tensors
+    """Of the optimizer; empty once the training has ended."""
 
     def model(self) -> nn.Module:
         """Return the network, on the CPU, ready to predict.

@@ -103,15 +103,20 @@ def _begin(experiment: Experiment) -> None:
     different = experiment.dataset.domain.difference(domain_of(experiment.scans.info))
     if different:
         raise SynthgenError(f"--scans: dataset and scan set differ in {different}; build the scans for its spec")
-    for field in ("arch", "label_range"):
+    field = _unlike(experiment.tune_recipe, experiment.recipe)
+    if field:
         here, there = getattr(experiment.tune_recipe, field), getattr(experiment.recipe, field)
-        if here != there:
-            raise SynthgenError(f"--tune-recipe: its {field} is {here}, not {there}; give one that fits --recipe")
+        raise SynthgenError(f"--tune-recipe: its {field} is {here}, not {there}; give one that fits --recipe")
     experiment.cut  # noqa: B018 (refuses too few subjects before any work)
     plan, identity = experiment.out / PLAN, experiment.identity()
     if plan.is_file() and plan.read_text(encoding="utf-8") != identity:
         raise SynthgenError(f"--out: value {experiment.out}; it holds another experiment, choose another folder")
     write_file(plan, identity.encode())
+
+
+def _unlike(one: Recipe, other: Recipe) -> str | None:
+    """Return the first setting by which two recipes are of networks whose weights do not fit each other."""
+    return next((field for field in ("arch", "label_range") if getattr(one, field) != getattr(other, field)), None)
 
 
 def _methods(experiment: Experiment, listener: Listener) -> Mapping[str, Maker]:
@@ -159,9 +164,9 @@ def _initial(experiment: Experiment, inputs: Inputs, listener: Listener) -> Chec
     if experiment.init is not None and inputs == "mask":
         given = load_checkpoint(experiment.init)
         different = given.domain.difference(domain_of(experiment.scans.info))
-        for field in ("arch", "label_range"):
-            if getattr(given.recipe, field) != getattr(experiment.recipe, field):
-                different = different or f"{field}, {getattr(given.recipe, field)} there"
+        field = _unlike(given.recipe, experiment.recipe)
+        if field:
+            different = different or f"{field}, {getattr(given.recipe, field)} there"
         if different or given.recipe.input != inputs or not given.finished:
             reason = different or ("what it looks at" if given.finished else "its training, which has not ended")
             raise SynthgenError(f"--init: value {experiment.init}; it differs in {reason}, give another network")

@@ -7,18 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from synthgen.training.blocks import ShardBlocks
 from synthgen.training.checkpoint import Checkpoint
 from synthgen.training.evaluate import Prediction
+from synthgen.training.job import unmoved
 from synthgen.training.machine import Machine
-from synthgen.training.prepare import Preparation
 from synthgen.training.scanset import ScanSet
 from synthgen.training.source import Dataset
-from synthgen.training.stream import Stream
 from synthgen.training.train import evaluate
-
-TEST_SAMPLES = 2000
-_BATCH = 100
 
 
 @dataclass(frozen=True)
@@ -55,10 +50,7 @@ def own_test_error(dataset: Dataset, network: Checkpoint, machine: Machine) -> f
         DatasetError: The split has no samples, or is damaged.
 
     """
-    recipe = network.recipe
-    preparation = Preparation(network.labels, dataset.artefacts if recipe.artefacts else None, dataset.spec.seed)
-    blocks = ShardBlocks(dataset, "test", recipe.input, TEST_SAMPLES)
-    batches = Stream(blocks, preparation, _BATCH, window=0).epoch(0)
+    batches = unmoved(dataset, "test", network.recipe)
     return evaluate(machine.place(network.model()), batches, network.labels, machine)
 
 

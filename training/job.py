@@ -6,15 +6,18 @@ from typing import Protocol
 
 from torch import Tensor
 
+from synthgen.artefacts import Artefacts
+from synthgen.spec import Spec
 from synthgen.training.blocks import ShardBlocks
 from synthgen.training.checkpoint import TrainedOn, label_space
 from synthgen.training.domain import Domain
 from synthgen.training.prepare import Preparation
 from synthgen.training.recipe import Recipe
-from synthgen.training.source import Dataset
+from synthgen.training.source import Dataset, Split
 from synthgen.training.stream import ALONE, Batches, Epochs, Ranks, Stream
 
-VALIDATION_SAMPLES = 2000
+UNMOVED_SAMPLES = 2000
+"""On which a network is looked at: a few, because this happens after each epoch."""
 
 
 @dataclass(frozen=True)
@@ -94,18 +97,30 @@ def dataset_job(
         DatasetError: The dataset has no samples for training, or its labels cannot be read.
 
     """
-    labels = label_space(dataset.domain, recipe)
-    artefacts = dataset.artefacts if recipe.artefacts else None
-    preparation = Preparation(labels, artefacts, dataset.spec.seed, recipe.augmentation, recipe.seed)
     blocks = ShardBlocks(dataset, "train", recipe.input, recipe.samples)
-    data = Stream(blocks, preparation, recipe.batch, recipe.seed, ranks=ranks)
+    data = Stream(blocks, preparation_for(dataset.spec, recipe), recipe.batch, recipe.seed, ranks=ranks)
     history = (TrainedOn("dataset", dataset.title, dataset.sha256),)
-    return Job(recipe, dataset.domain, data, history, _validation(dataset, recipe, preparation), weights)
+    held_out = any(shard.split == "validation" for shard in dataset.shards)
+    validation = unmoved(dataset, "validation", recipe) if held_out else None
+    return Job(recipe, dataset.domain, data, history, validation, weights)
 
 
-def _validation(dataset: Dataset, recipe: Recipe, preparation: Preparation) -> Batches | None:
-    """Return the validation samples as stored, with the artefacts of epoch 0 but not moved."""
-    if not any(shard.split == "validation" for shard in dataset.shards):
-        return None
-    blocks = ShardBlocks(dataset, "validation", recipe.input, VALIDATION_SAMPLES)
-    return Stream(blocks, replace(preparation, augmentation=None), recipe.batch, window=0).epoch(0)
+def preparation_for(spec: Spec, recipe: Recipe) -> Preparation:
+    """Return what is done to the samples of a resolved spec on their way to a network in training."""
+    if not isinstance(spec.artefacts, Artefacts):
+        raise TypeError("spec: is not resolved")
+    labels = label_space(Domain.of_spec(spec), recipe)
+    artefacts = spec.artefacts if recipe.artefacts else None
+    return Preparation(labels, artefacts, spec.seed, recipe.augmentation, recipe.seed)
+
+
+def unmoved(dataset: Dataset, split: Split, recipe: Recipe) -> Batches:
+    """Return the first samples of a split as stored, with the artefacts of epoch 0 but not moved.
+
+    Raises:
+        DatasetError: The split has no samples, or its labels cannot be read.
+
+    """
+    blocks = ShardBlocks(dataset, split, recipe.input, UNMOVED_SAMPLES)
+    preparation = replace(preparation_for(dataset.spec, recipe), augmentation=None)
+    return Stream(blocks, preparation, recipe.batch, window=0).epoch(0)

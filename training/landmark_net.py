@@ -1,20 +1,21 @@
 """What every network of ours is: labels of images, and the loss that it learns by."""
 
+from abc import ABC, abstractmethod
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 
-class LandmarkNet(nn.Module):
+class LandmarkNet(nn.Module, ABC):
     """A network that finds landmarks.
 
     The loss is computed inside of `forward`, because that alone is what compiled and distributed networks pass on.
     """
 
+    @abstractmethod
     def outputs(self, images: Tensor) -> Tensor:
         """Return what the layers put out for images (n, 1, H, W)."""
-        raise NotImplementedError
 
     def labels_of(self, outputs: Tensor) -> Tensor:
         """Return the labels (n, coordinates of all landmarks) that outputs stand for."""

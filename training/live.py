@@ -16,13 +16,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from synthgen.artefacts import Artefacts
 from synthgen.errors import EngineError
 from synthgen.spec import Spec, spec_hash
 from synthgen.training.block import Block, Inputs, join_blocks
-from synthgen.training.checkpoint import TrainedOn, label_space
+from synthgen.training.checkpoint import TrainedOn
 from synthgen.training.domain import Domain
-from synthgen.training.job import VALIDATION_SAMPLES, Job
+from synthgen.training.job import UNMOVED_SAMPLES, Job, preparation_for
 from synthgen.training.live_order import LiveSplit, Pace, RoundOrder, indices_of, pieces
 from synthgen.training.prepare import Batch, Preparation
 from synthgen.training.recipe import Recipe
@@ -79,18 +78,15 @@ def live_job(data: LiveData, recipe: Recipe, steps: int | None = None, ranks: Ra
         SynthgenError: There are fewer steps than epochs.
 
     """
-    spec, domain = data.spec, data.domain
-    if not isinstance(spec.artefacts, Artefacts):
-        raise TypeError("spec: is not resolved")
+    spec = data.spec
     if steps is not None:
         recipe = recipe.model_copy(update={"samples": None})
     train = data.train.first(recipe.samples)
     pace = Pace(sum(train.sizes), recipe.batch, recipe.epochs, steps)
-    artefacts = spec.artefacts if recipe.artefacts else None
-    preparation = Preparation(label_space(domain, recipe), artefacts, spec.seed, recipe.augmentation, recipe.seed)
+    preparation = preparation_for(spec, recipe)
     source = _Blocks(data, recipe.input)
     stream = LiveStream(source, train, pace, preparation, Order(recipe.seed, ranks))
-    return Job(recipe, domain, stream, (_trained_on(spec, steps),), _validation(source, recipe, preparation))
+    return Job(recipe, data.domain, stream, (_trained_on(spec, steps),), _validation(source, recipe, preparation))
 
 
 @dataclass(frozen=True)
@@ -210,7 +206,7 @@ def _validation(source: _Blocks, recipe: Recipe, preparation: Preparation) -> Ba
     """Return the first samples for validation, as from a stored dataset."""
     if source.data.validation is None:
         return None
-    blocks = _Validation(source, source.data.validation.first(VALIDATION_SAMPLES))
+    blocks = _Validation(source, source.data.validation.first(UNMOVED_SAMPLES))
     return Stream(blocks, replace(preparation, augmentation=None), recipe.batch, window=0).epoch(0)
 
 

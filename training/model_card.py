@@ -12,7 +12,7 @@ from synthgen.safe_yaml import to_yaml
 from synthgen.training.checkpoint import Checkpoint
 from synthgen.training.plotting import Bars, draw_bars, make_figure
 from synthgen.training.stored_results import StoredResults, StoredRow
-from synthgen.training.tables import UNKNOWN, Table, markdown
+from synthgen.training.tables import UNKNOWN, Table, ends, markdown
 from synthgen.training.tuned import METHOD
 
 FIGURE = "figures/errors.png"
@@ -191,9 +191,8 @@ def _table(results: StoredResults) -> Table:
 
 def _cells(row: StoredRow, unit: str) -> Sequence[str]:
     mean, deviation, median, rmse = (getattr(row, f"{name}_{unit}") for name in ("mean", "sd", "median", "rmse"))
-    ends = getattr(row, f"mean_{unit}_interval")
     spread = _number(mean) if deviation is None else f"{_number(mean)} ± {deviation:.2f}"
-    return [spread, f"{ends[0]:.2f} to {ends[1]:.2f}" if ends else UNKNOWN, _number(median), _number(rmse)]
+    return [spread, ends(getattr(row, f"mean_{unit}_interval")), _number(median), _number(rmse)]
 
 
 def _number(value: float | None) -> str:
