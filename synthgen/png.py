@@ -16,8 +16,10 @@ MAX_SIDE = 4096
 """Largest width and height that is read, pixels."""
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _NO_FILTER, _UP_FILTER = 0, 2
-_LEVELS = {_NO_FILTER: 4, _UP_FILTER: 3}
-"""zlib's levels: above these, masks and depths take longer and hardly shrink."""
+_DEFLATE = {_NO_FILTER: (4, zlib.Z_FIXED), _UP_FILTER: (1, zlib.Z_RLE)}
+"""zlib's level and strategy. A mask is so short that codes of its own take longer to make and to read than they save;
+in a filtered depth nothing but runs of a byte comes again, and a search for more takes twice as long and saves nothing.
+"""
 
 
 def write_mask_png(mask: NDArray[np.bool_]) -> bytes:
@@ -61,12 +63,17 @@ def _png(rows: NDArray[np.uint8], size: tuple[int, int, int], row_filter: int) -
     """Pack rows (H, 1 + bytes) whose first column is free for the filter's number."""
     rows[:, 0] = row_filter
     header = _chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 0, 0, 0, 0))
-    data = zlib.compress(rows.tobytes(), _LEVELS[row_filter])
-    return b"".join((_SIGNATURE, header, _chunk(b"IDAT", data), _chunk(b"IEND", b"")))
+    level, strategy = _DEFLATE[row_filter]
+    packer = zlib.compressobj(level, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, strategy)
+    data = packer.compress(rows) + packer.flush()
+    return b"".join((_SIGNATURE, header, _chunk(b"IDAT", data), _END))
 
 
 def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(kind)))
+
+
+_END = _chunk(b"IEND", b"")
 
 
 def _header(data: bytes, bits: int) -> tuple[int, int, int]:

@@ -84,11 +84,23 @@ def _inflate_all(
     lengths, used, place = np.zeros(320, np.uint8), np.zeros(320, np.int64), np.zeros(16, np.int64)
     literals = (np.zeros(1 << _WIDE, np.uint16), np.zeros(16, np.int64), np.zeros(_SYMBOLS, np.uint16))
     backs = (np.zeros(1 << _BACK_WIDTH, np.uint16), np.zeros(16, np.int64), np.zeros(_BACKS + 2, np.uint16))
+    fixed = _fixed_codes(place)
     for n in range(len(starts)):
         target = out[n * size : (n + 1) * size + 8]
         width = _NARROW if ends[n] - starts[n] < _LONG else _WIDE
-        written = _inflate_one((data, starts[n], ends[n]), target, (lengths, used, place), (literals, backs, width))
+        codes = (literals, backs, width)
+        written = _inflate_one((data, starts[n], ends[n]), target, (lengths, used, place), codes, fixed)
         sound[n] = written == size
+
+
+@njit(cache=True, nogil=True)
+def _fixed_codes(place: Ints) -> Any:  # pragma: no cover
+    """Make the codes of blocks that bring none of their own; 9 bits tell any of them."""
+    literals = (np.zeros(1 << _NARROW, np.uint16), np.zeros(16, np.int64), np.zeros(_SYMBOLS, np.uint16))
+    backs = (np.zeros(1 << _BACK_WIDTH, np.uint16), np.zeros(16, np.int64), np.zeros(_BACKS + 2, np.uint16))
+    _build(_FIXED[:_SYMBOLS], np.arange(_SYMBOLS), literals, _NARROW, place)
+    _build(_FIXED[_SYMBOLS:], np.arange(_BACKS + 2), backs, _BACK_WIDTH, place)
+    return literals, backs, _NARROW
 
 
 @njit(cache=True, nogil=True, forceinline=True)
@@ -99,10 +111,9 @@ def _refill(data: Bytes, at: int, word: Bits, count: int) -> Reader:  # pragma: 
 
 
 @njit(cache=True, nogil=True)
-def _inflate_one(stream: Any, out: Bytes, work: Any, codes: Any) -> int:  # pragma: no cover
+def _inflate_one(stream: Any, out: Bytes, work: Any, codes: Any, fixed: Any) -> int:  # pragma: no cover
     """Unpack a stream (data, start, end), and return how many bytes were written, -1 where it is unsound."""
     data, start, end = stream
-    literals, backs, width = codes
     head = np.int64(data[start]) * 256 + np.int64(data[start + 1])
     if end - start < 2 or head % 31 or data[start] & 15 != 8 or data[start + 1] & 32:
         return -1
@@ -117,11 +128,11 @@ def _inflate_one(stream: Any, out: Bytes, work: Any, codes: Any) -> int:  # prag
             at, written = _copy_stored((data, at - count // 8, end), out, written)
             word, count = np.uint64(0), 0
             continue
-        sound = False
         if kind == 1:
-            sound = _build(_FIXED[:_SYMBOLS], np.arange(_SYMBOLS), literals, width, work[2])
-            sound = sound and _build(_FIXED[_SYMBOLS:], np.arange(_BACKS + 2), backs, _BACK_WIDTH, work[2])
-        elif kind == 2:
+            at, word, count, written = _inflate_block((data, at, end), word, count, (out, written), fixed)
+            continue
+        sound = False
+        if kind == 2:
             at, word, count, sound = _read_codes((data, at, end), word, count, work, codes)
         if not sound:
             return -1
@@ -280,6 +291,12 @@ def _inflate_block(stream: Any, word: Bits, count: Any, target: Any, codes: Any)
     while at <= end + 8:
         at, word, count = _refill(data, at, word, count)
         entry: Any = np.int64(table[word & mask])
+        while 0 < entry < 4096 and count > 21 and written < size:  # single bytes, while two codes' bits are there
+            out[np.uint64(written)] = entry >> 4
+            written += 1
+            word, count = word >> np.uint64(entry & 15), count - (entry & 15)
+            entry = np.int64(table[word & mask])
+        at, word, count = _refill(data, at, word, count)
         if entry == 0:
             entry = _long_code(word, number, symbols)
         symbol, length = entry >> 4, entry & 15
@@ -315,7 +332,11 @@ def _inflate_block(stream: Any, word: Bits, count: Any, target: Any, codes: Any)
 @njit(cache=True, nogil=True, forceinline=True)
 def _repeat(out: Bytes, written: int, run: int, back: int) -> None:  # pragma: no cover
     """Write a run of bytes again that lie some bytes back, and perhaps up to seven more behind it."""
-    if back < 8:
+    if back == 1:
+        same = np.uint64(out[written - 1]) * np.uint64(0x0101010101010101)
+        for i in range(written, written + run, 8):
+            put_eight(out, i, same)
+    elif back < 8:
         for i in range(written, written + run):
             out[i] = out[i - back]
     else:
