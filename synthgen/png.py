@@ -65,7 +65,7 @@ def _png(rows: NDArray[np.uint8], size: tuple[int, int, int], row_filter: int) -
     header = _chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 0, 0, 0, 0))
     level, strategy = _DEFLATE[row_filter]
     packer = zlib.compressobj(level, zlib.DEFLATED, zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, strategy)
-    data = packer.compress(rows) + packer.flush()
+    data = packer.compress(rows.data) + packer.flush()
     return b"".join((_SIGNATURE, header, _chunk(b"IDAT", data), _END))
 
 

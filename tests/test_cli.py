@@ -171,7 +171,7 @@ def test_mistakes_are_one_line_and_write_nothing(tmp_path, monkeypatch, capsys, 
     (tmp_path / "bad.yaml").write_text(BAD_SPEC)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(cli, "_bake", lambda **_: None)
-    monkeypatch.setattr("synthgen.generator.run._CONNECT_S", 1)
+    monkeypatch.setattr("synthgen.generator.cluster._CONNECT_S", 1)
     monkeypatch.setattr(
         "synthgen.generator.pipeline.Scene", lambda spec: SimpleNamespace(spec=spec, check=lambda: None)
     )
