@@ -8,7 +8,7 @@ in it, beside the mesh. Ends with status 1 where a bound is broken.
 - Landmarks: a ray within 1e-4 px of the stored pixel of a visible landmark on the skin hits the mesh at the stored
   point, and no surface lies more than 1 mm nearer on it; of a hidden one, some surface does. Rays that near are tried
   (the exact one and eight around it) because a ray through a vertex of the outline may as well pass beside the mesh. A
-  joint inside is visible where the first triangle hit belongs to its own segment.
+  landmark inside is visible where the first triangle hit belongs to its own segment.
 - Depth: at each pixel's centre. A pixel lies beside a depth edge where its eight neighbours and itself differ by more
   than ``EDGE`` pixel sizes in depth (more than 80 degrees of slope), or some are background. Mask pixels that differ,
   and depths that differ by more than the bound beside an edge, are counted.

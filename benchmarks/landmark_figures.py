@@ -30,6 +30,7 @@ class Figure:
 
 FIGURES = (
     Figure("fingertips", "paper_hand", 4, 640, 640),
+    Figure("fingertip_bones", "paper_hand", 4, 640, 640),
     Figure("hand_joints", "paper_hand", 4, 640, 640),
     Figure("body9", "paper_body", 1, 400, 840),
     Figure("body", "paper_body", 1, 400, 840),

@@ -1,10 +1,11 @@
 """Make a scan table of the nine hand radiographs, for `make experiment`.
 
-    python -m benchmarks.radiographs --data FOLDER --out data/radiographs
+    python -m benchmarks.radiographs --data FOLDER --out data/radiographs [--landmarks fingertip_bones]
 
 `FOLDER/hand_xray` holds `images/ID.mha`, and `landmarks_half.csv` and `landmarks_of_images_extra.csv` with 37 points of
-each left hand in pixels. Counted from 0, the points 20, 24, 28, 32 and 36 are the fingertips; 50 mm are said to lie
-between points 1 and 5, which is how work on these radiographs gets a scale.
+each left hand in pixels. Counted from 0, the points 20, 24, 28, 32 and 36 are the ends of the fingers; 50 mm are said
+to lie between points 1 and 5, which is how work on these radiographs gets a scale. The ends are named as in the
+landmark set `--landmarks`: take that of the spec that the scans are built with.
 """
 
 import argparse
@@ -15,7 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-TIPS = {"thumb": 20, "index": 24, "middle": 28, "ring": 32, "little": 36}
+from synthgen.spec import load_part
+
+TIPS = (20, 24, 28, 32, 36)
+"""The points that end the fingers, thumb to little finger."""
+SETS = ("fingertips", "fingertip_bones")
 SCALE_POINTS, SCALE_MM = (1, 5), 50.0
 
 
@@ -27,8 +32,9 @@ def annotations(folder: Path) -> Iterator[tuple[str, np.ndarray]]:
                 yield name, np.array(numbers, dtype=float).reshape(37, 2)
 
 
-def write_table(data: Path, out: Path) -> Path:
-    """Write the table and a file of fingertips for each radiograph."""
+def write_table(data: Path, out: Path, landmarks: str = SETS[0]) -> Path:
+    """Write the table and a file of the fingers' ends for each radiograph, by the names of a landmark set."""
+    names = load_part("landmarks", landmarks).names
     folder, rows = data / "hand_xray", []
     images = {path.stem: path.resolve() for path in sorted((folder / "images").glob("*.mha"))}
     if not images:
@@ -38,7 +44,9 @@ def write_table(data: Path, out: Path) -> Path:
         if name in images:
             first, last = points[list(SCALE_POINTS)]
             with (out / f"{name}.csv").open("w", newline="") as tips:
-                csv.writer(tips).writerows([("name", "x", "y"), *((tip, *points[n]) for tip, n in TIPS.items())])
+                csv.writer(tips).writerows(
+                    [("name", "x", "y"), *((tip, *points[n]) for tip, n in zip(names, TIPS, strict=True))]
+                )
             scale = SCALE_MM / np.linalg.norm(last - first)
             rows.append((name, name, images[name], f"{name}.csv", "left", f"{scale:.6f}"))
     with (out / "scans.csv").open("w", newline="") as file:
@@ -50,5 +58,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--landmarks", choices=SETS, default=SETS[0])
     options = parser.parse_args()
-    print(write_table(options.data, options.out))
+    print(write_table(options.data, options.out, options.landmarks))

@@ -183,11 +183,14 @@ def _skin_material(bpy: Any) -> Any:
 
 
 def _add_landmarks(bpy: Any, skin: Any, rig: Any, table: LandmarkTable, size_mm: float) -> None:
-    """Add an empty for each landmark that goes where its vertex or its bone goes; no landmark is named in capitals."""
+    """Add an empty for each landmark that goes where its vertex or its bones go; no landmark is named in capitals."""
     collection = bpy.data.collections.new("Landmarks")
     bpy.context.scene.collection.children.link(collection)
     n_vertices = len(skin.data.vertices)
-    for name, point in zip(table.names, table.points.tolist(), strict=True):
+    ways = dict(
+        zip(table.below.tolist(), zip(table.heads.tolist(), table.shares[:, 0].tolist(), strict=True), strict=True)
+    )
+    for k, (name, point) in enumerate(zip(table.names, table.points.tolist(), strict=True)):
         empty = bpy.data.objects.new(name, None)
         empty.empty_display_type = "SPHERE"
         empty.empty_display_size = size_mm * _M_PER_MM / 100
@@ -196,9 +199,11 @@ def _add_landmarks(bpy: Any, skin: Any, rig: Any, table: LandmarkTable, size_mm:
         if point < n_vertices:
             empty.parent, empty.parent_type = skin, "VERTEX"
             empty.parent_vertices = (point, 0, 0)
-        else:
+        head, share = ways.get(k, (point, 1.0))
+        if head >= n_vertices:
             constraint = empty.constraints.new("COPY_LOCATION")
-            constraint.target, constraint.subtarget = rig, rig.data.bones[point - n_vertices].name
+            constraint.target, constraint.subtarget = rig, rig.data.bones[head - n_vertices].name
+            constraint.influence = share
 
 
 def _add_camera(bpy: Any, camera: Camera, place: Place) -> None:

@@ -18,22 +18,40 @@ TOLERANCE_MM = 1.0
 
 @dataclass(frozen=True)
 class LandmarkTable:
-    """A landmark set, looked up in a model: K points among the vertices and the bone heads after them."""
+    """A landmark set, looked up in a model: K landmarks among the V vertices and the B bone heads after them."""
 
     names: tuple[str, ...]
     points: NDArray[np.int64]
-    """(K,) index among V vertices and B heads."""
+    """(K,) index of each landmark; of one below the skin, of the vertex that it starts from."""
     own: NDArray[np.bool_]
-    """(K, V) for a joint, the vertices of its own segment; for a landmark on the skin, none."""
-    joints: NDArray[np.intp]
-    """Which of the landmarks are joints."""
+    """(K, V) for a landmark inside, the vertices of its own segment; for one on the skin, none."""
+    inside: NDArray[np.intp]
+    """Which of the landmarks lie inside: joints, and those below the skin."""
+    below: NDArray[np.intp]
+    """(N,) which of the landmarks lie below the skin, on the way from a vertex to a bone's head."""
+    heads: NDArray[np.int64]
+    """(N,) index of the heads they lie towards."""
+    shares: Floats
+    """(N, 1) how far on that way each lies."""
+
+    def places(self, points_mm: Floats) -> Floats:
+        """Return where the landmarks lie (K, 3) among points (V + B, 3), whatever their frame."""
+        places = points_mm[self.points]
+        if len(self.below):
+            start = places[self.below]
+            places[self.below] = start + self.shares * (points_mm[self.heads] - start)
+        return places
 
 
 def landmark_table(landmarks: LandmarkSet, model: BodyModel) -> LandmarkTable:
     """Look up a landmark set.
 
+    The own segment of a landmark inside is the skin of the bones that it lies in or between. Those of a joint are the
+    bone that starts there and its parent; those of a landmark below the skin are the bone that carries most of its
+    vertex and the bone that it lies towards. At a finger's end both are the last phalanx; the one before may hide it.
+
     Raises:
-        SpecError: The set belongs to another model, or a vertex or a joint is not part of the model.
+        SpecError: The set belongs to another model, or a vertex or a bone is not part of the model.
     """
     if landmarks.model != model.name:
         msg = f"landmarks: the set is for the {landmarks.model}, the spec renders the {model.name}; choose another set"
@@ -41,17 +59,27 @@ def landmark_table(landmarks: LandmarkSet, model: BodyModel) -> LandmarkTable:
     defined = {landmark.name: landmark for landmark in landmarks.landmarks}
     owner = model.owners
     points, own = [], np.zeros((len(landmarks.landmarks), model.n_vertices), dtype=bool)
+    below, heads, shares = [], [], []
     for k, landmark in enumerate(landmarks.landmarks):
-        source = defined[landmark.mirror_of] if landmark.mirror_of else landmark
+        source, mirrored = (defined[landmark.mirror_of], True) if landmark.mirror_of else (landmark, False)
         try:
-            points.append(_place(source, model, mirrored=bool(landmark.mirror_of)))
+            points.append(_place(source, model, mirrored=mirrored))
+            if source.towards is not None:
+                below.append(k)
+                heads.append(model.n_vertices + _bone(source.towards, model, mirrored=mirrored))
+                shares.append(source.share)
         except AssetError as error:
             msg = f"landmarks.{landmark.name}: {error}"
             raise SpecError(msg) from None
-        if source.joint:
+        if source.joint is not None:
             bone = points[-1] - model.n_vertices
             own[k] = np.isin(owner, [bone, model.parents[bone]])
-    return LandmarkTable(landmarks.names, np.array(points), own, np.flatnonzero(own.any(axis=1)))
+        elif source.towards is not None:
+            own[k] = np.isin(owner, [owner[points[-1]], heads[-1] - model.n_vertices])
+    return LandmarkTable(
+        landmarks.names, np.array(points), own, np.flatnonzero(own.any(axis=1)),
+        np.array(below, dtype=np.intp), np.array(heads, dtype=np.int64), np.array(shares, dtype=float)[:, None],
+    )  # fmt: skip
 
 
 def label(table: LandmarkTable, points_mm: Floats, triangles: NDArray[np.int32], camera: Camera) -> Labels:
@@ -65,27 +93,33 @@ def label(table: LandmarkTable, points_mm: Floats, triangles: NDArray[np.int32],
     """
     perspective = camera.projection == "perspective"
     centre = (camera.width / 2, camera.height / 2)
-    px, linear = to_pixels(points_mm, camera.mm_per_px, centre, camera.distance_mm if perspective else 0.0)
-    landmarks_mm, landmarks_px = points_mm[table.points], px[table.points]
+    distance = camera.distance_mm if perspective else 0.0
+    px, linear = to_pixels(points_mm, camera.mm_per_px, centre, distance)
+    landmarks_mm, landmarks_px = table.places(points_mm), px[table.points]
+    if len(table.below):
+        landmarks_px[table.below], _ = to_pixels(landmarks_mm[table.below], camera.mm_per_px, centre, distance)
     nearest, hit = first_hits(px, linear, triangles.view(np.uint32), landmarks_px)
     depth = -1 / nearest if perspective else nearest
     visible = depth >= landmarks_mm[:, 2] - TOLERANCE_MM
-    if len(table.joints):
-        segments = table.own[table.joints[:, None], triangles[hit[table.joints]]]
-        visible[table.joints] = (hit[table.joints] >= 0) & segments.any(axis=1)
+    if len(table.inside):
+        segments = table.own[table.inside[:, None], triangles[hit[table.inside]]]
+        visible[table.inside] = (hit[table.inside] >= 0) & segments.any(axis=1)
     in_frame = ((landmarks_px >= 0) & (landmarks_px <= [camera.width, camera.height])).all(axis=1)
     return Labels(landmarks_px, landmarks_mm, visible, in_frame)
 
 
 def _place(landmark: Landmark, model: BodyModel, *, mirrored: bool) -> int:
-    """Position of a landmark, or of its mirror image, among the vertices and the bone heads after them."""
-    if landmark.joint:
-        return model.n_vertices + model.bone(_mirrored(landmark.joint) if mirrored else landmark.joint)
+    """Position of a landmark's vertex or joint, or of its mirror image, among the vertices and the heads after them."""
+    if landmark.joint is not None:
+        return model.n_vertices + _bone(landmark.joint, model, mirrored=mirrored)
     vertex = landmark.vertex or 0
     if mirrored and vertex < len(model.mirror):
         vertex = int(model.mirror[vertex])
     return model.vertex(vertex)
 
 
-def _mirrored(bone: str) -> str:
-    return bone[:-1] + {"L": "R", "R": "L"}[bone[-1]] if bone.endswith((".L", ".R")) else bone
+def _bone(name: str, model: BodyModel, *, mirrored: bool) -> int:
+    """Position of a bone, or of that of the other side."""
+    if mirrored and name.endswith((".L", ".R")):
+        name = name[:-1] + {"L": "R", "R": "L"}[name[-1]]
+    return model.bone(name)

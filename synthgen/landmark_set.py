@@ -4,16 +4,24 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from synthgen.distributions import Number
+
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=48)]
 
 
 class Landmark(BaseModel):
-    """One landmark: a vertex of the skin, a joint inside, or the mirror image of another landmark."""
+    """One landmark: a vertex of the skin or a point below it, a joint, or the mirror image of another landmark."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name = Field(description="Name in the labels, such as thumb or left_knee.")
     vertex: int | None = Field(None, ge=0, description="Vertex of the MakeHuman base mesh (hm08), from 0.")
+    towards: str | None = Field(
+        None, description="Bone to whose head the landmark lies on the way from the vertex, below the skin."
+    )
+    share: Number | None = Field(
+        None, gt=0, lt=1, description="How far on the way towards the bone's head, above 0 (vertex), below 1 (head)."
+    )
     joint: str | None = Field(None, description="Bone whose head is the landmark; the point lies inside the body.")
     mirror_of: str | None = Field(None, description="Name of the landmark of the other side that this one mirrors.")
 
@@ -21,6 +29,13 @@ class Landmark(BaseModel):
     def _one_definition(self) -> "Landmark":
         if sum(value is not None for value in (self.vertex, self.joint, self.mirror_of)) != 1:
             msg = f"landmark {self.name}: give exactly one of vertex, joint or mirror_of"
+            raise ValueError(msg)
+        if (self.towards is None) != (self.share is None):
+            missing = "share, a number between 0 and 1" if self.share is None else "towards, the name of a bone"
+            msg = f"landmark {self.name}: towards and share go together; add {missing}"
+            raise ValueError(msg)
+        if self.towards is not None and self.vertex is None:
+            msg = f"landmark {self.name}: towards and share start from a vertex; give one, or remove them"
             raise ValueError(msg)
         return self
 

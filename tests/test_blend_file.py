@@ -16,7 +16,11 @@ pytestmark = pytest.mark.bpy
 
 HAND_LANDMARKS = {
     "model": "hand",
-    "landmarks": [{"name": "knuckle", "joint": "finger3-1.L"}, {"name": "skin", "vertex": 8787}],
+    "landmarks": [
+        {"name": "knuckle", "joint": "finger3-1.L"},
+        {"name": "skin", "vertex": 8787},
+        {"name": "bone", "vertex": 8929, "towards": "finger3-3.L", "share": 0.185},
+    ],
 }
 FILES = (
     ("hand", {}, (0, 1, 17)),

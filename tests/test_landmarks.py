@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from synthgen import named
 from synthgen.blender_assets.bake import ensure_model
@@ -17,10 +18,11 @@ from synthgen.generator.labels import TOLERANCE_MM, label, landmark_table
 from synthgen.generator.pipeline import Pipeline, Scene
 from synthgen.geometry import Camera, project
 from synthgen.landmark_set import Landmark, LandmarkSet
-from synthgen.spec import CameraSpace, Image, resolve
-from synthgen.specfile import load_spec
+from synthgen.spec import CameraSpace, Image, plain, resolve, spec_hash
+from synthgen.spec_errors import spec_error
+from synthgen.specfile import dump_spec, load_spec
 
-SETS = ("fingertips", "hand_joints", "body9", "body")
+SETS = ("fingertips", "fingertip_bones", "hand_joints", "body9", "body")
 FINGERS = ("thumb", "index", "middle", "ring", "little")
 BODY9 = (
     "head_top", "left_shoulder", "right_shoulder", "left_middle_finger", "right_middle_finger",
@@ -64,6 +66,7 @@ def test_every_built_in_set_loads_and_no_other_is_there():
 
 def test_names_and_order_are_the_agreed_ones():
     assert built_in("fingertips").names == FINGERS
+    assert built_in("fingertip_bones").names == tuple(f"{finger}_bone" for finger in FINGERS)
     assert built_in("body9").names == BODY9
     joints = built_in("hand_joints").names
     assert len(joints) == 21
@@ -100,10 +103,10 @@ def test_landmarks_lie_on_the_rendered_skin_or_are_joints(name):
     table = landmark_table(landmarks, model)
     defined = {mark.name: mark for mark in landmarks.landmarks}
     for mark, point, own in zip(landmarks.landmarks, table.points, table.own, strict=True):
-        joint = (defined[mark.mirror_of] if mark.mirror_of else mark).joint
-        if joint is None:
+        source = defined[mark.mirror_of] if mark.mirror_of else mark
+        if source.joint is None:
             assert point in model.triangles
-            assert not own.any()
+            assert own.any() == (source.towards is not None)
         else:
             assert point >= model.n_vertices
             assert own.any()
@@ -126,6 +129,13 @@ def test_hand_joints_follow_each_other_along_the_fingers(hand):
         (one("body", vertex=20000), "body", SpecError, ["20000"]),
         (one("hand", vertex=881), "hand", SpecError, ["881", "hand"]),
         (one("body", joint="knee.L"), "body", SpecError, ["knee.L", "lowerleg01.L"]),
+        (
+            one("hand", vertex=8737, towards="finger2-4.L", share=0.2),
+            "hand",
+            SpecError,
+            ["landmarks.point", "finger2-4.L"],
+        ),
+        (one("hand", vertex=881, towards="finger2-3.L", share=0.2), "hand", SpecError, ["landmarks.point", "881"]),
         (one("hand", vertex=8737), "body", SpecError, ["landmarks", "hand", "body"]),
     ],
 )
@@ -146,6 +156,15 @@ def test_what_a_model_lacks_is_refused_in_one_line(landmarks, model, kind, names
         ({"name": "a", "vertex": 1}, {"name": "b", "mirror_of": "c"}),
         ({"name": "a", "mirror_of": "b"}, {"name": "b", "mirror_of": "a"}),
         ({"name": "A", "vertex": 1},),
+        ({"name": "a", "vertex": 1, "towards": "head"},),
+        ({"name": "a", "vertex": 1, "share": 0.5},),
+        ({"name": "a", "vertex": 1, "towards": "head", "share": 0},),
+        ({"name": "a", "vertex": 1, "towards": "head", "share": 1},),
+        ({"name": "a", "vertex": 1, "towards": "head", "share": float("nan")},),
+        ({"name": "a", "vertex": 1, "towards": "head", "share": True},),
+        ({"name": "a", "towards": "head", "share": 0.5},),
+        ({"name": "a", "joint": "head", "towards": "neck01", "share": 0.5},),
+        ({"name": "a", "vertex": 1}, {"name": "b", "mirror_of": "a", "towards": "head", "share": 0.5}),
         ({"name": "a", "vertex": -1},),
         (),
     ],
@@ -172,28 +191,35 @@ def first_hits(origin, direction, vertices, triangles):
 def truly_visible(scene, body, k):
     """The definition of `visible`, from the specification of the landmark and the mesh alone."""
     model = scene.model
+    owners = model.weights.toarray().argmax(axis=1)
     landmarks = {mark.name: mark for mark in scene.spec.landmarks.landmarks}
     mark = scene.spec.landmarks.landmarks[k]
-    joint = (landmarks[mark.mirror_of] if mark.mirror_of else mark).joint
-    if joint and mark.mirror_of:
-        joint = joint[:-1] + "R"
+    source = landmarks[mark.mirror_of] if mark.mirror_of else mark
+    name = source.joint or source.towards
+    if name and mark.mirror_of:
+        name = name[:-1] + "R"
     target = body.labels.landmarks_mm[k]
     if body.camera.projection == "perspective":
         origin, direction = np.zeros(3), target / target[2]
     else:
         origin, direction = np.array([target[0], target[1], -10000.0]), np.array([0.0, 0, 1])
     depth = origin[2] + first_hits(origin, direction, body.points_mm[: model.n_vertices], model.triangles)
-    if joint is None:
+    if name is None:
         return depth.min() >= target[2] - TOLERANCE_MM
     if not np.isfinite(depth).any():
         return False
-    bone = model.bones.index(joint)
-    carriers = model.weights[model.triangles[depth.argmin()]].toarray().argmax(axis=1)
-    return bool(np.isin(carriers, [bone, model.parents[bone]]).any())
+    bone = model.bones.index(name)
+    other = model.parents[bone]
+    if source.towards:
+        vertex = model.mirror[source.vertex] if mark.mirror_of else source.vertex
+        other = owners[model.base_vertices.tolist().index(vertex)]
+    return bool(np.isin(owners[model.triangles[depth.argmin()]], [bone, other]).any())
 
 
 @pytest.mark.parametrize("projection", ["orthographic", "perspective"])
-@pytest.mark.parametrize(("spec", "landmarks", "count"), [("hand", "hand_joints", 15), ("body", "body", 8)])
+@pytest.mark.parametrize(
+    ("spec", "landmarks", "count"), [("hand", "hand_joints", 15), ("hand", "fingertip_bones", 40), ("body", "body", 8)]
+)
 def test_visible_agrees_with_an_independent_ray_caster(spec, landmarks, count, projection):
     subject = scene(spec, landmarks, projection)
     seen = []
@@ -306,6 +332,122 @@ def test_fingertips_are_seen_and_lie_at_the_end_of_the_finger(spec, share):
     assert np.median(gaps) < 1.0
 
 
+SOFT_AND_PHALANX_MM = ((5.67, 21.67), (3.84, 15.82), (3.95, 17.40), (3.95, 17.30), (3.73, 15.96))
+"""Buryanov and Kotiuk 2010: soft tissue beyond the bone and distal phalanx of the five fingers, means."""
+LAST_JOINTS = ("thumb_ip", "index_dip", "middle_dip", "ring_dip", "little_dip")
+
+
+def test_shares_are_those_of_the_source_between_the_tips_and_the_last_joints():
+    joints = {mark.name: mark for mark in built_in("hand_joints").landmarks}
+    rows = zip(built_in("fingertip_bones").landmarks, FINGERS, LAST_JOINTS, SOFT_AND_PHALANX_MM, strict=True)
+    for mark, finger, joint, (soft, phalanx) in rows:
+        assert mark.vertex == joints[f"{finger}_tip"].vertex
+        assert mark.towards == joints[joint].joint
+        assert mark.share == round(soft / (soft + phalanx), 3)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("projection", ["orthographic", "perspective"])
+def test_bone_ends_divide_the_way_from_the_tip_to_the_last_joint(projection, side):
+    bones, tips, joints = (
+        scene("hand", name, projection, side) for name in ("fingertip_bones", "fingertips", "hand_joints")
+    )
+    last = [joints.spec.landmarks.names.index(name) for name in LAST_JOINTS]
+    shares = np.array([[mark.share] for mark in built_in("fingertip_bones").landmarks])
+    for index in range(10):
+        found, tip, joint = (subject.posed(index) for subject in (bones, tips, joints))
+        start, end = tip.labels.landmarks_mm, joint.labels.landmarks_mm[last]
+        assert found.labels.landmarks_mm.dtype == np.float64
+        np.testing.assert_allclose(found.labels.landmarks_mm, start + shares * (end - start), rtol=0, atol=1e-10)
+        assert np.array_equal(found.labels.landmarks_px, project(found.camera, found.labels.landmarks_mm))
+        if projection == "orthographic":
+            start, end = tip.labels.landmarks_px, joint.labels.landmarks_px[last]
+            np.testing.assert_allclose(found.labels.landmarks_px, start + shares * (end - start), rtol=0, atol=1e-9)
+
+
+def test_bone_ends_of_open_hands_are_visible_and_lie_between_back_and_front():
+    subject = scene("paper_hand", "fingertip_bones")
+    bodies = subject.bodies(range(100))
+    visible = np.array([body.labels.visible for body in bodies])
+    assert visible[:, 1:].all()
+    assert visible[:, 0].mean() > 0.85  # the index finger lies before the other thumbs
+    for body in bodies[:20]:
+        vertices = body.points_mm[: subject.model.n_vertices]
+        for place in body.labels.landmarks_mm[body.labels.visible]:
+            depths = (
+                place[2] + first_hits(place - [0, 0, 1000], np.array([0, 0, 1.0]), vertices, subject.triangles) - 1000
+            )
+            depths = depths[np.isfinite(depths)]
+            # The tips are on the nail's side, and the way from the little finger's runs along the nail.
+            assert depths.min() - 0.3 < place[2] < depths.max() - 3
+
+
+def test_a_point_below_the_skin_is_mirrored_with_its_bone(body):
+    marks = (
+        Landmark(name="left_end", vertex=8787, towards="lowerarm01.L", share=0.3),
+        Landmark(name="right_end", mirror_of="left_end"),
+    )
+    table = landmark_table(LandmarkSet(model="body", landmarks=marks), body)
+    rest = rest_body(body, SYMMETRIC)
+    left, right = table.places(np.concatenate([rest.vertices_mm, rest.heads_mm]))
+    tip, elbow = rest.vertices_mm[body.vertex(8787)], rest.heads_mm[body.bone("lowerarm01.L")]
+    np.testing.assert_allclose(left, 0.7 * tip + 0.3 * elbow, atol=1e-9)
+    np.testing.assert_allclose(right, left * [-1, 1, 1], atol=1e-3)
+    segments = [{body.bones[bone] for bone in body.owners[own]} for own in table.own]
+    assert segments == [{"finger3-3.L", "lowerarm01.L"}, {"finger3-3.R", "lowerarm01.R"}]
+
+
+def test_a_finger_before_the_bones_end_hides_it():
+    subject = scene("paper_hand", "fingertip_bones")
+    posed = next(p for p in map(subject.posed, range(20)) if p.labels.visible.all())
+    n = subject.model.n_vertices
+    table = landmark_table(subject.spec.landmarks, subject.model)
+    plate = posed.labels.landmarks_mm[2] + np.array([[-3, -3, -30], [4, -3, -30], [0, 5, -30]])
+    points = np.insert(posed.points_mm, n, plate, axis=0)
+    triangles = np.concatenate([subject.triangles, [[n, n + 1, n + 2]]]).astype(np.int32)
+    for bone, visible in (("finger3-3.L", True), ("finger3-2.L", False), ("finger2-3.L", False)):
+        carried = table.own[:, [subject.model.owners.tolist().index(subject.model.bone(bone))] * 3]
+        wide = replace(table, own=np.hstack([table.own, carried]), heads=table.heads + 3)
+        labels = label(wide, points, triangles, posed.camera)
+        assert np.array_equal(labels.landmarks_mm, posed.labels.landmarks_mm)
+        assert labels.visible.tolist() == [True, True, visible, True, True]
+
+
+def test_what_goes_wrong_with_a_share_is_told_with_its_fix():
+    marks = built_in("fingertip_bones").landmarks
+    for changes, texts in (
+        ({"share": None}, ["landmark thumb_bone", "towards and share go together", "add share"]),
+        ({"towards": None}, ["landmark thumb_bone", "towards and share go together", "add towards"]),
+        ({"vertex": None, "joint": "wrist.L"}, ["landmark thumb_bone", "start from a vertex", "remove"]),
+        ({"share": 0}, ["landmarks[0].share", "value 0", "above 0"]),
+        ({"share": 1}, ["landmarks[0].share", "value 1", "below 1"]),
+        ({"share": "half"}, ["landmarks[0].share", '"half"', "give a number"]),
+    ):
+        mark = {key: value for key, value in (marks[0].model_dump() | changes).items() if value is not None}
+        data = {"model": "hand", "landmarks": [mark]}
+        with pytest.raises(ValidationError) as caught:
+            LandmarkSet.model_validate(data)
+        text = str(spec_error(caught.value, LandmarkSet, data, lambda _: ""))
+        assert "\n" not in text
+        assert all(part in text for part in texts), text
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_a_resolved_set_is_written_as_its_file_has_it(name):
+    written = plain(built_in(name))
+    assert written == named.read_named("landmarks", name).data
+    keys = {key for mark in written["landmarks"] for key in mark}
+    assert ({"towards", "share"} & keys == set()) == (name != "fingertip_bones")
+    assert list(written) == ["model", "description", "landmarks"]
+
+
+def test_points_below_the_skin_are_read_back_as_they_were_written(tmp_path):
+    resolved = scene("hand", "fingertip_bones").spec
+    (tmp_path / "spec.yaml").write_text(dump_spec(resolved), encoding="utf-8")
+    assert load_spec(tmp_path / "spec.yaml") == resolved
+    assert spec_hash(resolved) != spec_hash(scene("hand", "fingertips").spec)
+
+
 def test_bodies_show_their_nine_landmarks():
     subject = scene("paper_body", "body9")
     visible = np.array([subject.posed(index).labels.visible for index in range(20)])
@@ -334,4 +476,6 @@ def test_the_page_defines_every_landmark_as_the_files_do():
         for mark in built_in(name).landmarks:
             shown = mark.name.replace("left_", "left_, right_", 1)
             where = str(mark.vertex) if mark.joint is None else mark.joint
+            if mark.towards is not None:
+                where += f", {mark.share * 100:.1f} % to {mark.towards}"
             assert mark.mirror_of or f"| {shown} | {where} |" in text, mark.name

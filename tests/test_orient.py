@@ -206,4 +206,6 @@ def test_the_thumbs_place_in_the_image():
     assert thumb_to_the_right(tips | {"thumb": np.array([60.0, 50])}) is True
     assert thumb_to_the_right(tips | {"thumb_tip": np.array([-60.0, 50])}) is False
     assert thumb_to_the_right(tips | {"thumb": np.array([21.0, 90])}) is None  # straight below
+    bones = {f"{name}_bone": place for name, place in tips.items()}
+    assert thumb_to_the_right(bones | {"thumb_bone": np.array([60.0, 50])}) is True
     assert side_of_hand(None, tips | {"thumb": np.array([60.0, 50])}) == "left"

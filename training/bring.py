@@ -15,6 +15,7 @@ from synthgen.storage import file_sha256
 from synthgen.training.domain import Domain
 from synthgen.training.images import read_image
 from synthgen.training.landmark_files import Points, read_landmarks
+from synthgen.training.orient import ENDS
 from synthgen.training.scan import ScanPatch, domain_patch
 from synthgen.training.scan_table import ScanRow, ScanSettings
 from synthgen.training.scanset import Scan
@@ -190,7 +191,7 @@ def _guess(image: Volume | Picture, points: Points, guesses: Mapping[str, tuple[
 def _swapped(landmarks_px: Mapping[str, Floats], model: str) -> str | None:
     """Say when left and right look exchanged in the patch: a hand's thumb is at its right, a body's left too."""
     if model == "hand":
-        pairs = [("thumb", "little")]
+        pairs = [(f"thumb{end}", f"little{end}") for end in ENDS]
         fix = "fill in the column side, up or viewed_from, or is this the palm's side?"
     else:
         pairs = [(name, f"right_{name[5:]}") for name in landmarks_px if name.startswith("left_")]

@@ -29,6 +29,8 @@ DIRECTIONS: Mapping[Direction, tuple[int, int, int]] = {
 }
 """Unit vectors of the patient directions in LPS."""
 FINGERS = ("index", "middle", "ring", "little")
+ENDS = ("", "_bone", "_tip")
+"""What follows a finger's name in the name of its end, by landmark set; the last that is given counts."""
 CLEARLY_THINNER = 0.85
 """The thinnest extent is depth when it is at most this much of the next one."""
 LEAVES, STAYS = 0.2, 0.5
@@ -155,7 +157,7 @@ def orient(
 
 def thumb_to_the_right(tips: Mapping[str, Floats]) -> bool | None:
     """Whether the thumb lies right of the fingers, by landmarks (2,) in the image by name; None: it cannot be told."""
-    found = {name: tips[key] for name in ("thumb", *FINGERS) for key in (name, f"{name}_tip") if key in tips}
+    found = {name: tips[key] for name in ("thumb", *FINGERS) for end in ENDS for key in (name + end,) if key in tips}
     fingers = [found[name] for name in FINGERS if name in found]
     if "thumb" not in found or not fingers:
         return None
