@@ -2,12 +2,15 @@
 
 import multiprocessing
 import os
+import signal
 import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from functools import lru_cache
+from multiprocessing.connection import Connection
+from queue import SimpleQueue
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -60,17 +63,63 @@ def _row(sample: Sample, steps_per_mm: float, *, depth: bool) -> tuple[Any, ...]
     return index, code, points, depths, near, float(steps_per_mm)
 
 
-@dataclass(frozen=True)
 class LiveRenderer:
-    """Worker processes that render samples by their indices."""
+    """Worker processes that render samples by their indices, each with a pipe and a thread of this process.
 
-    source: Source
-    depth: bool
-    pool: ProcessPoolExecutor
+    They share nothing with each other, no queue and no lock: so they can be killed at any moment, and whoever waits for
+    one of them hears of it at once.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._processes: list[multiprocessing.process.BaseProcess] = []
+        self._idle: SimpleQueue[Connection] = SimpleQueue()
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="synthgen-workers")
+
+    def start(self, source: Source, *, depth: bool) -> None:
+        """Start one more process."""
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        with theirs:  # no other process has it, so what is read from ours ends with the worker
+            process = context.Process(target=_work, args=(theirs, source), kwargs={"depth": depth}, daemon=True)
+            self._processes.append(process)
+            process.start()
+        self._idle.put(ours)
 
     def submit(self, indices: NDArray[np.int64]) -> "Future[Arrays]":
-        """Begin to render samples, at least one; the future's result, or error, is that of `render_arrays`."""
-        return self.pool.submit(render_arrays, self.source, indices, depth=self.depth)
+        """Begin to render samples, at least one.
+
+        The future's result, or error, is that of `render_arrays`; it is a `BrokenExecutor` where the process has ended.
+        """
+        return self._threads.submit(self._ask, indices)
+
+    def kill(self) -> None:
+        """End the processes, whatever they do."""
+        for process in self._processes:
+            if process.is_alive():
+                process.kill()
+
+    def close(self) -> None:
+        """End the processes, and wait until they are gone."""
+        self.kill()
+        self._threads.shutdown(cancel_futures=True)
+        for process in self._processes:
+            if process.pid is not None:
+                process.join()
+        while not self._idle.empty():
+            self._idle.get().close()
+
+    def _ask(self, indices: NDArray[np.int64]) -> Arrays:
+        worker = self._idle.get()
+        try:
+            worker.send(indices)
+            answer: Arrays | SynthgenError = worker.recv()
+        except (EOFError, OSError):
+            raise BrokenExecutor from None
+        finally:
+            self._idle.put(worker)
+        if isinstance(answer, SynthgenError):
+            raise answer
+        return answer
 
 
 @contextmanager
@@ -83,14 +132,16 @@ def live_renderer(source: Source, workers: int, *, depth: bool) -> Iterator[Live
         depth: Hand over depths instead of masks.
 
     """
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
+    renderer = LiveRenderer(workers)
     try:
-        with deaf_to_interrupts(), _one_thread_each():  # a process is started for each task until all are there
+        with _interrupts_wait(), deaf_to_interrupts(), _one_thread_each():
             for _ in range(workers):
-                pool.submit(_begin, source)
-        yield LiveRenderer(source, depth, pool)
+                renderer.start(source, depth=depth)
+        with _killed_by_interrupts(renderer):
+            yield renderer
     finally:
-        pool.shutdown(cancel_futures=True)
+        with _interrupts_wait():
+            renderer.close()
 
 
 def live_workers(wanted: int | None, processes: int, machine: Machine) -> tuple[int, str | None]:
@@ -116,6 +167,47 @@ def live_workers(wanted: int | None, processes: int, machine: Machine) -> tuple[
 
 
 @contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Have Ctrl-C come after the block: a process that gets half of what it is to do complains of it on the screen.
+
+    To block the signal is not enough, for another thread may take it, and the main thread is then told of it.
+    """
+    before, came = signal.getsignal(signal.SIGINT), threading.Event()
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+    signal.signal(signal.SIGINT, lambda _number, _frame: came.set())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if came.is_set():
+            signal.raise_signal(signal.SIGINT)
+
+
+@contextmanager
+def _killed_by_interrupts(renderer: LiveRenderer) -> Iterator[None]:
+    """Have Ctrl-C end the workers first: threads may wait for samples, and the end of the block for these threads."""
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        try:
+            before(number, frame)
+        except BaseException:
+            renderer.kill()
+            raise
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextmanager
 def _one_thread_each() -> Iterator[None]:
     """Have processes that start meanwhile compute with one thread: they are many already."""
     before = {name: os.environ.get(name) for name in _THREADS}
@@ -131,6 +223,21 @@ def _one_thread_each() -> Iterator[None]:
 
 
 # What follows runs in the workers.
+
+
+def _work(requests: Connection, source: Source, *, depth: bool) -> None:
+    """Render what is asked for, until nobody is there to ask."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with suppress(Exception):  # before the first samples are asked for; what is wrong is told with these
+        _open(source)
+    with suppress(EOFError, OSError):
+        while True:
+            indices: NDArray[np.int64] = requests.recv()
+            try:
+                answer: Arrays | SynthgenError = render_arrays(source, indices, depth=depth)
+            except SynthgenError as error:
+                answer = error
+            requests.send(answer)
 
 
 def render_arrays(source: Source, indices: NDArray[np.int64], *, depth: bool) -> Arrays:
@@ -156,18 +263,9 @@ def _open(source: Source) -> tuple[Spec, SamplePipeline]:
     return spec, source.opener(spec, source.engine)
 
 
-def _begin(source: Source) -> None:
-    """Open the pipeline before the first samples are asked for."""
-    _open(source)
-
-
 def _end_with_parent() -> None:
     """End this process when the one that started it has ended, however: a killed one cannot say so."""
     parent = multiprocessing.parent_process()
-
-    def watch() -> None:
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

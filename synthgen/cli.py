@@ -46,13 +46,29 @@ def main() -> NoReturn:
         status = 0
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if _was_interrupted(end):
+            _complain("stopped", status)
     except SynthgenError as error:
         status = _complain(str(error))
     except KeyboardInterrupt:
         status = _complain("stopped", 130)
     except OSError as error:
         status = _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except RuntimeError as error:
+        if "no locator available" not in str(error):  # numba's words
+            raise
+        status = _complain(
+            "NUMBA_CACHE_DIR: neither the folder of the package nor your cache folder can be written, "
+            "so compiled code cannot be kept; set it to a folder that can"
+        )
     _leave(status)
+
+
+def _was_interrupted(end: BaseException | None) -> bool:
+    """Tell whether a Ctrl-C is behind an end: typer makes one without a word of it."""
+    while end is not None and not isinstance(end, KeyboardInterrupt):
+        end = end.__cause__ or end.__context__
+    return end is not None
 
 
 def _complain(text: str, status: int = 2) -> int:

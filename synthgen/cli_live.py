@@ -62,7 +62,7 @@ def live_options(data: str | None, spec: str | None, steps: int | None, workers:
 
 @contextmanager
 def live_training(live: Live, recipe: "Recipe", machine: "Machine", say: Callable[[str], None]) -> Iterator["Job"]:
-    """Start the processes that render, and yield the training that they serve."""
+    """Start the processes that render, and yield the training that they serve; Ctrl-C ends both within seconds."""
     from synthgen.cli import load_scene
     from synthgen.generator.live import live_renderer, live_workers
     from synthgen.generator.resources import this_machine

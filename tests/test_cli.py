@@ -49,16 +49,23 @@ def call(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProces
     )
 
 
-def refuse(capsys, monkeypatch, *arguments: str) -> str:
-    """Run the command line in this process; return its one line of complaint, the last it says."""
+def refuse_with(status: int, capsys, monkeypatch, *arguments: str) -> str:
+    """Run the command line in this process; return the one line that it says before it ends with this status."""
     monkeypatch.setattr(sys, "argv", ["synthgen", *arguments])
     monkeypatch.setattr(cli, "_leave", sys.exit)  # with Blender loaded by another test, it would end this process
     with pytest.raises(SystemExit) as end:
         cli.main()
     out, err = capsys.readouterr()
 
-    assert end.value.code == 2
+    assert end.value.code == status
     assert out == ""
+    return err
+
+
+def refuse(capsys, monkeypatch, *arguments: str) -> str:
+    """Run the command line in this process; return its one line of complaint, the last it says."""
+    err = refuse_with(2, capsys, monkeypatch, *arguments)
+
     assert err.count("error: ") == 1
     assert "Traceback" not in err
     complaint = err.splitlines()[-1]
@@ -294,3 +301,32 @@ def test_target_list_prints_makehumans_names():
     assert "l-hand-scale-incr" in hand
     assert len(body) == 256
     assert set(hand) < set(body)
+
+
+def test_an_interrupted_command_says_so(monkeypatch, capsys):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "examine", interrupted)
+
+    assert refuse_with(130, capsys, monkeypatch, "doctor") == "error: stopped\n"
+
+
+def test_code_that_can_be_kept_nowhere_is_a_mistake_with_its_fix(monkeypatch, capsys):
+    def no_place():
+        raise RuntimeError("cannot cache function 'products': no locator available for file 'kernels.py'")
+
+    monkeypatch.setattr(doctor, "examine", no_place)
+
+    assert "NUMBA_CACHE_DIR" in refuse(capsys, monkeypatch, "doctor")
+
+
+def test_other_defects_are_not_hidden(monkeypatch):
+    def defect():
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(doctor, "examine", defect)
+    monkeypatch.setattr(sys, "argv", ["synthgen", "doctor"])
+
+    with pytest.raises(RuntimeError, match="a defect"):
+        cli.main()

@@ -3,6 +3,8 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from synthgen.generator.request import RunOptions
 from synthgen.generator.run import run
 from synthgen.specfile import load_spec
 from synthgen.storage import file_sha256
-from synthgen.training.checkpoint import load_checkpoint
+from synthgen.training.checkpoint import load_checkpoint, save_checkpoint
 from synthgen.training.evaluate import Prediction
 from synthgen.training.experiment import Experiment, run_experiment
 from synthgen.training.finetune import Tuning, merged, predict, scan_block, tune, tuning_recipe
@@ -111,6 +113,40 @@ def test_another_experiment_in_the_folder_is_refused(experiment, results):
 
     with pytest.raises(SynthgenError, match="holds another experiment"):
         run_experiment(other, Silent())
+
+
+@pytest.mark.parametrize("noted", [True, False])
+def test_a_network_that_was_trained_again_is_another_experiment(experiment, results, tmp_path, noted):
+    init, out = tmp_path / "run", tmp_path / "results"
+    shutil.copytree(experiment.out / "networks" / "mask-syn", init)
+    begun = replace(experiment, init=init, out=out)
+    plan = json.loads(begun.identity())
+    if noted:
+        trained = load_checkpoint(init)
+        save_checkpoint(init, replace(trained, weights={name: w + 0.01 for name, w in trained.weights.items()}))
+    else:
+        del plan["init_weights_sha256"]
+    out.mkdir()
+    (out / "experiment.json").write_text(json.dumps(plan, indent=1, sort_keys=True) + "\n")
+
+    reason = "with other weights of --init" if noted else "its weights of --init were not noted then"
+    with pytest.raises(SynthgenError) as caught:
+        run_experiment(begun, Silent())
+
+    expected = f"--out: value {out}; it holds another experiment ({reason}), choose another folder"
+    assert str(caught.value) == expected
+    assert [path.name for path in out.iterdir()] == ["experiment.json"]
+
+
+def test_the_weights_alone_tell_one_network_from_another(experiment, results, tmp_path):
+    """Wherever it lies; and without a network that is given nothing is noted, so older folders are gone on with."""
+    network = experiment.out / "networks" / "mask-syn"
+    copied = Path(shutil.copytree(network, tmp_path / "copied"))
+
+    assert replace(experiment, init=network).identity() == replace(experiment, init=copied).identity()
+    assert "init_weights_sha256" not in experiment.identity()
+    with pytest.raises(SynthgenError, match=r"it holds another experiment, choose another folder$"):
+        run_experiment(replace(experiment, init=network), Silent())
 
 
 def test_fine_tuning_starts_from_the_weights_and_from_scratch_alike(experiment, results):

@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from synthgen.errors import SynthgenError
 from synthgen.geometry import Floats
-from synthgen.storage import atomic_file, write_file
+from synthgen.storage import atomic_file, file_sha256, write_file
 from synthgen.training.baselines import Neighbours, grow_forest, mean_annotation, mean_depths, nearest, pack_masks
 from synthgen.training.block import Inputs, unpack_masks
 from synthgen.training.blocks import ShardBlocks
-from synthgen.training.checkpoint import Checkpoint, load_checkpoint
+from synthgen.training.checkpoint import CARD, WEIGHTS, Checkpoint, load_checkpoint, parse_card
 from synthgen.training.evaluate import Prediction
 from synthgen.training.figures import draw_figures
 from synthgen.training.finetune import Tuning, domain_of, merged, predict, tune, tuning_recipe
@@ -31,7 +31,7 @@ from synthgen.training.source import Dataset
 from synthgen.training.tables import errors_csv, landmark_table, markdown, method_table, ratio_table
 from synthgen.training.train import train
 
-PLAN = "experiment.json"
+PLAN, INIT_WEIGHTS = "experiment.json", "init_weights_sha256"
 Maker = Callable[[], Prediction]
 
 
@@ -70,10 +70,16 @@ class Experiment:
         return Tuning(self.scans, self.scans_sha256, "scan set", recipe, self.machine)
 
     def identity(self) -> str:
-        """What the results depend on, as JSON."""
+        """What the results depend on, as JSON.
+
+        The weights of a network that is given are part of it: a folder of results that were made with one before these
+        were noted is of another experiment, for nobody knows whether the network is still the same. One without is not.
+        """
         init = [asdict(data) for data in load_checkpoint(self.init).history] if self.init else None
         parts = {"dataset": self.dataset.sha256, "scans": self.scans_sha256, "folds": self.folds, "init": init,
                  "recipe": self.recipe.model_dump(mode="json")}  # fmt: skip
+        if self.init:
+            parts[INIT_WEIGHTS] = _weights_sha256(self.init)
         if self.tune:
             parts["tune"] = self.tune.model_dump(mode="json")
         return json.dumps(parts, indent=1, sort_keys=True) + "\n"
@@ -109,9 +115,30 @@ def _begin(experiment: Experiment) -> None:
         raise SynthgenError(f"--tune-recipe: its {field} is {here}, not {there}; give one that fits --recipe")
     experiment.cut  # noqa: B018 (refuses too few subjects before any work)
     plan, identity = experiment.out / PLAN, experiment.identity()
-    if plan.is_file() and plan.read_text(encoding="utf-8") != identity:
-        raise SynthgenError(f"--out: value {experiment.out}; it holds another experiment, choose another folder")
+    kept = plan.read_text(encoding="utf-8") if plan.is_file() else identity
+    if kept != identity:
+        other = _other_weights(kept, identity) if experiment.init else ""
+        raise SynthgenError(f"--out: value {experiment.out}; it holds another experiment{other}, choose another folder")
     write_file(plan, identity.encode())
+
+
+def _other_weights(kept: str, identity: str) -> str:
+    """Say that two experiments differ in the weights of the network that is given alone; nothing where they do not."""
+    try:
+        there, here = json.loads(kept), json.loads(identity)
+        weights = there.pop(INIT_WEIGHTS, None)
+    except (ValueError, AttributeError):
+        return ""
+    del here[INIT_WEIGHTS]
+    if there != here:
+        return ""
+    return " (with other weights of --init)" if weights else " (its weights of --init were not noted then)"
+
+
+def _weights_sha256(folder: Path) -> str:
+    """Return the digest of a network's file of weights."""
+    card = parse_card((folder / CARD).read_bytes(), str(folder / CARD))
+    return file_sha256(folder / card.files[WEIGHTS].name)
 
 
 def _unlike(one: Recipe, other: Recipe) -> str | None:
