@@ -12,7 +12,7 @@ import numpy as np
 
 from synthgen.blender_assets.model import AGE_RANGE, PHENOTYPE_ANCHORS, BodyModel
 from synthgen.errors import SpecError
-from synthgen.generator.kernels import add_blocks, add_rows, chain, products, skin_vertices
+from synthgen.generator.kernels import add_blocks, add_rows, chain, skin_vertices
 from synthgen.geometry import Floats
 
 PHENOTYPES = tuple(PHENOTYPE_ANCHORS)
@@ -77,7 +77,12 @@ def phenotype_coefficients(model: BodyModel, shapes: Sequence[Shape]) -> Floats:
         values = np.array([[shape[phenotype]] for shape in shapes])
         places = (np.minimum(np.maximum(values, low), high) - low) / (high - low) * (len(names) - 1)
         weights.append(np.maximum(0.0, 1.0 - np.abs(places - np.arange(len(names)))))
-    return products(np.hstack([*weights, np.ones((len(shapes), 1))]), model.phenotype_factors)
+    columns = np.hstack([*weights, np.ones((len(shapes), 1))]).T.copy()
+    first, *others = model.phenotype_factors.T
+    product = columns[first]
+    for factors in others:
+        product *= columns[factors]
+    return product.T.copy()
 
 
 def target_coefficients(model: BodyModel, shapes: Sequence[Shape]) -> Floats:

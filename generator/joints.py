@@ -8,9 +8,9 @@ an angle means the same for every shape. Angles are radians; NaN leaves a joint 
 from math import atan, atan2, cos, hypot, isnan, sin
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from synthgen.generator.compiled import helper, kernel
 from synthgen.generator.vectors import (
     IDENTITY,
     Rotation,
@@ -50,14 +50,14 @@ _ARM_RADIUS = 0.14
 """Half the thickness of a forearm and hand at the hip, by the forearm's length."""
 
 
-@njit(cache=True)
+@helper
 def direction_angles(frame: Rotation, direction: Vector) -> tuple[float, float]:  # pragma: no cover
     """Abduction and flexion of a direction in a frame of abduction, zero direction and extension."""
     x, y, n = turned(frame, direction)
     return atan2(x, y), atan2(-n, hypot(x, y))
 
 
-@njit(cache=True)
+@helper
 def _direction_frame(frame: Rotation, abduction: float, flexion: float) -> Rotation:  # pragma: no cover
     ca, sa, cf, sf = cos(abduction), sin(abduction), cos(flexion), sin(flexion)
     x, y, n = frame
@@ -66,7 +66,7 @@ def _direction_frame(frame: Rotation, abduction: float, flexion: float) -> Rotat
     return transposed((side, along, cross(side, along)))
 
 
-@njit(cache=True)
+@helper
 def ball(
     frame: Rotation, rest_direction: Vector, abduction: float, flexion: float, twist: float
 ) -> Rotation:  # pragma: no cover
@@ -90,7 +90,7 @@ def ball(
     return turn
 
 
-@njit(cache=True)
+@helper
 def hinge(bend: Vector, before: Vector, after: Vector, wanted: float) -> Rotation:  # pragma: no cover
     """Rotation that bends bone ``after`` towards a direction until it makes an angle with bone ``before``."""
     if isnan(wanted):
@@ -99,7 +99,7 @@ def hinge(bend: Vector, before: Vector, after: Vector, wanted: float) -> Rotatio
     return about(axis, wanted - signed_angle(before, after, axis))
 
 
-@njit(cache=True)
+@kernel
 def hand_frame(heads: Floats, knuckles: tuple[int, int, int, int], sign: float) -> Rotation:  # pragma: no cover
     """Radial, distal and dorsal of a hand at rest: unit rows (left-handed on a right hand).
 
@@ -115,22 +115,20 @@ def hand_frame(heads: Floats, knuckles: tuple[int, int, int, int], sign: float) 
     return scaled(cross(distal, dorsal), sign), distal, dorsal
 
 
-@njit(cache=True)
+@helper
 def _put(turns: Floats, bone: int, rotation: Rotation) -> None:  # pragma: no cover
     for i in range(3):
         for j in range(3):
             turns[bone, i, j] = rotation[i][j]
 
 
-@njit(cache=True)
-def _at_rest(n_bones: int) -> Floats:  # pragma: no cover
-    turns = np.zeros((n_bones, 3, 3))
-    for bone in range(n_bones):
-        turns[bone, 0, 0] = turns[bone, 1, 1] = turns[bone, 2, 2] = 1.0
+def _at_rest(n_bones: int) -> Floats:
+    turns = np.empty((n_bones, 3, 3))
+    turns[:] = IDENTITY
     return turns
 
 
-@njit(cache=True)
+@helper
 def _pose_finger(
     turns: Floats, bones: Indices, points: Chain, bend: Bend, hand: tuple[Rotation, Vector]
 ) -> None:  # pragma: no cover
@@ -142,7 +140,7 @@ def _pose_finger(
     _put(turns, bones[2], hinge(palmar, second, third, bend[4]))
 
 
-@njit(cache=True)
+@helper
 def _wrist(
     heads: Floats, bones: tuple[int, int], hand: Rotation, angles: tuple[float, float], sign: float
 ) -> Rotation:  # pragma: no cover
@@ -153,8 +151,7 @@ def _wrist(
     return ball((radial, forearm, dorsal), hand[1], angles[0], angles[1], np.nan)
 
 
-@njit(cache=True)
-def pose_hand(heads: Floats, tips: Floats, bones: Indices, angles: Floats) -> Floats:  # pragma: no cover
+def pose_hand(heads: Floats, tips: Floats, bones: Indices, angles: Floats) -> Floats:
     """Rotations (B, 3, 3) of a left hand's bones.
 
     Args:
@@ -164,6 +161,12 @@ def pose_hand(heads: Floats, tips: Floats, bones: Indices, angles: Floats) -> Fl
         angles: (27,) wrist abduction and flexion, then each finger's `Bend`.
     """
     turns = _at_rest(len(heads))
+    _pose_hand(turns, heads, tips, bones, angles)
+    return turns
+
+
+@kernel
+def _pose_hand(turns: Floats, heads: Floats, tips: Floats, bones: Indices, angles: Floats) -> None:  # pragma: no cover
     frame = hand_frame(heads, (bones[1], bones[5], bones[8], bones[14]), 1.0)
     _put(turns, bones[1], _wrist(heads, (bones[0], bones[1]), frame, (angles[0], angles[1]), 1.0))
     for finger in range(5):
@@ -172,13 +175,11 @@ def pose_hand(heads: Floats, tips: Floats, bones: Indices, angles: Floats) -> Fl
         a = angles[2 + 5 * finger : 7 + 5 * finger]
         palmar = turned(transposed(frame), _THUMB_PALMAR) if finger == 0 else scaled(frame[2], -1.0)
         _pose_finger(turns, own, points, (a[0], a[1], a[2], a[3], a[4]), (frame, palmar))
-    return turns
 
 
-@njit(cache=True)
 def pose_body(
     rest: tuple[Floats, Floats, Floats], trunk: Indices, bones: tuple[Indices, Indices], angles: tuple[Floats, Floats]
-) -> Floats:  # pragma: no cover
+) -> Floats:
     """Rotations (B, 3, 3) of a whole body's bones.
 
     Args:
@@ -189,8 +190,20 @@ def pose_body(
         angles: Of spine and neck (6,), each flexion, abduction and rotation; of each side (2, 14), see `_pose_arm` and
             `_pose_leg`.
     """
+    turns = _at_rest(len(rest[1]))
+    _pose_body(turns, rest, trunk, bones, angles)
+    return turns
+
+
+@kernel
+def _pose_body(
+    turns: Floats,
+    rest: tuple[Floats, Floats, Floats],
+    trunk: Indices,
+    bones: tuple[Indices, Indices],
+    angles: tuple[Floats, Floats],
+) -> None:  # pragma: no cover
     vertices, heads, tips = rest
-    turns = _at_rest(len(heads))
     _pose_trunk(turns, bones[0], angles[0])
     for side in range(2):
         sign = 1.0 - 2.0 * side
@@ -200,10 +213,9 @@ def pose_body(
         if not isnan(a[8]):
             _curl(turns, (heads, tips[side]), own[3:16], a[8], sign)
         _pose_leg(turns, heads, own[16:], a[9:], sign)
-    return turns
 
 
-@njit(cache=True)
+@helper
 def _pose_trunk(turns: Floats, bones: Indices, angles: Floats) -> None:  # pragma: no cover
     axes = (_LEFT, _BACK, _UP)
     for part in range(2):
@@ -215,7 +227,7 @@ def _pose_trunk(turns: Floats, bones: Indices, angles: Floats) -> None:  # pragm
             _put(turns, bone, turn)
 
 
-@njit(cache=True)
+@helper
 def _pose_arm(
     turns: Floats, heads: Floats, bones: Indices, angles: Floats, side: tuple[float, float]
 ) -> None:  # pragma: no cover
@@ -247,7 +259,7 @@ def _pose_arm(
     _put(turns, wrist_bone, _wrist(heads, (fore_bone, wrist_bone), hand, (angles[6], angles[7]), sign))
 
 
-@njit(cache=True)
+@helper
 def _touching_abduction(
     vertices: Floats, trunk: Indices, arm: tuple[Vector, Vector, Vector]
 ) -> float:  # pragma: no cover
@@ -263,7 +275,7 @@ def _touching_abduction(
     return atan(steepest)
 
 
-@njit(cache=True)
+@helper
 def _curl(
     turns: Floats, rest: tuple[Floats, Floats], bones: Indices, flexion: float, sign: float
 ) -> None:  # pragma: no cover
@@ -279,7 +291,7 @@ def _curl(
         _pose_finger(turns, own, points, bend, (frame, palmar))
 
 
-@njit(cache=True)
+@helper
 def _pose_leg(turns: Floats, heads: Floats, bones: Indices, angles: Floats, sign: float) -> None:  # pragma: no cover
     """Pose one leg by hip abduction, flexion and rotation, knee and ankle; bones are thigh, shin, foot, middle toe."""
     hip, knee, ankle, toe = row(heads, bones[0]), row(heads, bones[1]), row(heads, bones[2]), row(heads, bones[3])

@@ -3,73 +3,67 @@
 Each is the plain loop that its docstring describes, on float64, without fast-math: the same bytes on every run.
 """
 
+from math import inf
+
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from synthgen.generator.compiled import kernel
 from synthgen.geometry import Floats
 
 Indices = NDArray[np.uint32]
 """Without a sign: compiled code need not ask whether an index counts from the end."""
 _STRETCH = 2048
 """Numbers of a sum that stay in the nearest cache: 16 KB."""
+_LEVELS = 254
+"""Between the lowest and the highest target; with those below and above them, as many as a byte tells apart."""
 
 
-@njit(cache=True)
-def products(weights: Floats, factors: NDArray[np.int32]) -> Floats:  # pragma: no cover
-    """Return, (N, P), the products of the weights (N, K) at factors (P, F)."""
-    out = np.empty((len(weights), len(factors)))
-    for n in range(len(weights)):
-        for row in range(len(factors)):
-            product = 1.0
-            for i in range(factors.shape[1]):
-                product *= weights[n, factors[row, i]]
-            out[n, row] = product
+def add_rows(template: Floats, coefficients: Floats, rows: NDArray[np.float32]) -> Floats:
+    """Return (N, M): template (M,) plus the sums of rows (P, M) times their coefficients (N, P), skipping zeros."""
+    out = np.empty((len(coefficients), len(template)))
+    places = np.flatnonzero(coefficients)
+    starts = np.searchsorted(places, np.arange(len(coefficients) + 1) * len(rows))
+    used = (places % len(rows)).view(np.uint64)
+    _add_rows(out, template, rows, used, coefficients.ravel()[places], starts)
     return out
 
 
-@njit(cache=True)
-def _used(coefficients: Floats) -> tuple[Indices, NDArray[np.intp]]:  # pragma: no cover
-    """Return, (N, P), which of the coefficients (N, P) are not 0, and how many of each N."""
-    used, count = np.empty(coefficients.shape, dtype=np.uint32), np.zeros(len(coefficients), dtype=np.intp)
-    for n in range(len(coefficients)):
-        for row in range(coefficients.shape[1]):
-            if coefficients[n, row] != 0:
-                used[n, count[n]] = row
-                count[n] += 1
-    return used, count
-
-
-@njit(cache=True)
-def add_rows(template: Floats, coefficients: Floats, rows: NDArray[np.float32]) -> Floats:  # pragma: no cover
-    """Return (N, M): template (M,) plus the sums of rows (P, M) times their coefficients (N, P), skipping zeros.
+@kernel
+def _add_rows(
+    out: Floats,
+    template: Floats,
+    rows: NDArray[np.float32],
+    used: NDArray[np.uint64],
+    factors: Floats,
+    starts: NDArray[np.int64],
+) -> None:  # pragma: no cover
+    """Fill the sums (N, M): of each, the rows used and their factors stand one after another, from starts (N + 1,) on.
 
     A stretch of the rows is added to every sum before the next is read, and a stretch of a sum stays in the nearest
     cache while four rows at a time are added to it.
     """
-    out = np.empty((len(coefficients), len(template)))
-    used, count = _used(coefficients)
     for start in range(0, len(template), _STRETCH):
         end = min(start + _STRETCH, len(template))
-        for s in range(len(coefficients)):
+        for s in range(len(out)):
+            first, last = starts[s], starts[s + 1]
+            whole = first + (last - first) // 4 * 4
             part = out[s, start:end]
             for x in range(len(part)):
                 part[x] = template[start + x]
-            whole = count[s] // 4 * 4
-            for n in range(0, whole, 4):
-                i, j, k, m = used[s, n], used[s, n + 1], used[s, n + 2], used[s, n + 3]
+            for n in range(first, whole, 4):
+                i, j, k, m = used[n], used[n + 1], used[n + 2], used[n + 3]
                 a, b, c, d = rows[i, start:end], rows[j, start:end], rows[k, start:end], rows[m, start:end]
-                e, f, g, h = coefficients[s, i], coefficients[s, j], coefficients[s, k], coefficients[s, m]
+                e, f, g, h = factors[n], factors[n + 1], factors[n + 2], factors[n + 3]
                 for x in range(len(part)):
                     part[x] += (e * a[x] + f * b[x]) + (g * c[x] + h * d[x])
-            for n in range(whole, count[s]):
-                a, e = rows[used[s, n], start:end], coefficients[s, used[s, n]]
+            for n in range(whole, last):
+                a, e = rows[used[n], start:end], factors[n]
                 for x in range(len(part)):
                     part[x] += e * a[x]
-    return out
 
 
-@njit(cache=True)
+@kernel
 def add_blocks(
     out: Floats, coefficients: Floats, data: NDArray[np.float32], indices: Indices, indptr: Indices
 ) -> None:  # pragma: no cover
@@ -85,7 +79,7 @@ def add_blocks(
             out[point, 2] += factor * data[place, 2]
 
 
-@njit(cache=True)
+@kernel
 def skin_vertices(
     out: Floats,
     rest: Floats,
@@ -106,10 +100,7 @@ def skin_vertices(
         out[vertex, 0], out[vertex, 1], out[vertex, 2] = first, second, third
 
 
-@njit(cache=True)
-def chain(
-    rotations: Floats, rest_heads: Floats, parents: NDArray[np.int32]
-) -> tuple[Floats, Floats, Floats]:  # pragma: no cover
+def chain(rotations: Floats, rest_heads: Floats, parents: NDArray[np.int32]) -> tuple[Floats, Floats, Floats]:
     """Forward kinematics of bones (B) whose parents come before them.
 
     Args:
@@ -120,8 +111,21 @@ def chain(
     Returns:
         Accumulated rotations (B, 3, 3), posed heads (B, 3), and transforms (B, 3, 4) from rest to posed points.
     """
-    world, heads = np.empty_like(rotations), np.empty_like(rest_heads)
+    world, heads = np.empty(rotations.shape), np.empty(rest_heads.shape)
     transforms = np.empty((len(parents), 3, 4))
+    _chain(world, heads, transforms, rotations, rest_heads, parents)
+    return world, heads, transforms
+
+
+@kernel
+def _chain(
+    world: Floats,
+    heads: Floats,
+    transforms: Floats,
+    rotations: Floats,
+    rest_heads: Floats,
+    parents: NDArray[np.int32],
+) -> None:  # pragma: no cover
     for bone in range(len(parents)):
         parent = parents[bone]
         for i in range(3):
@@ -140,13 +144,11 @@ def chain(
             for j in range(3):
                 transforms[bone, i, j] = world[bone, i, j]
                 transforms[bone, i, 3] -= world[bone, i, j] * rest_heads[bone, j]
-    return world, heads, transforms
 
 
-@njit(cache=True)
 def to_pixels(
     points: Floats, mm_per_px: tuple[float, float], centre: tuple[float, float], distance: float
-) -> tuple[Floats, Floats]:  # pragma: no cover
+) -> tuple[Floats, Floats]:
     """Project points (N, 3) to pixels (N, 2), beside what interpolates linearly in the image and grows with depth (N,).
 
     Args:
@@ -156,37 +158,57 @@ def to_pixels(
         distance: Where ``mm_per_px`` holds in perspective; 0 is orthographic.
     """
     px, linear = np.empty((len(points), 2)), np.empty(len(points))
+    _to_pixels(px, linear, points, mm_per_px, centre, distance)
+    return px, linear
+
+
+@kernel
+def _to_pixels(
+    px: Floats,
+    linear: Floats,
+    points: Floats,
+    mm_per_px: tuple[float, float],
+    centre: tuple[float, float],
+    distance: float,
+) -> None:  # pragma: no cover
     for n in range(len(points)):
         z = points[n, 2]
         linear[n] = z if distance == 0 else -1 / z
         for i in range(2):
             at = points[n, i] / mm_per_px[i]
             px[n, i] = (at if distance == 0 else at * (distance / z)) + centre[i]
-    return px, linear
 
 
-@njit(cache=True)
-def move(points: Floats, rotation: Floats, shift: Floats) -> Floats:  # pragma: no cover
+def move(points: Floats, rotation: Floats, shift: Floats) -> Floats:
     """Return points (N, 3) rotated by (3, 3) and shifted by (3,)."""
-    out = np.empty_like(points)
+    out = np.empty(points.shape)
+    _move(out, points, rotation, shift)
+    return out
+
+
+@kernel
+def _move(out: Floats, points: Floats, rotation: Floats, shift: Floats) -> None:  # pragma: no cover
     for n in range(len(points)):
         x, y, z = points[n, 0], points[n, 1], points[n, 2]
         for i in range(3):
             out[n, i] = rotation[i, 0] * x + rotation[i, 1] * y + rotation[i, 2] * z + shift[i]
+
+
+def shift_to_grid(points: Floats, shift: Floats, grid: float) -> Floats:
+    """Return points (N, 3) shifted by (3,) and rounded to multiples of a power of two."""
+    out = np.empty(points.shape)
+    _shift_to_grid(out, points, shift, grid)
     return out
 
 
-@njit(cache=True)
-def shift_to_grid(points: Floats, shift: Floats, grid: float) -> Floats:  # pragma: no cover
-    """Return points (N, 3) shifted by (3,) and rounded to multiples of a power of two."""
-    out = np.empty_like(points)
+@kernel
+def _shift_to_grid(out: Floats, points: Floats, shift: Floats, grid: float) -> None:  # pragma: no cover
     for n in range(len(points)):
         for i in range(3):
             out[n, i] = np.rint((points[n, i] + shift[i]) / grid) * grid
-    return out
 
 
-@njit(cache=True)
+@kernel
 def box_above(
     points: Floats, cut: float, first: Indices, second: Indices
 ) -> tuple[float, float, float, float]:  # pragma: no cover
@@ -195,7 +217,7 @@ def box_above(
     Returns:
         Smallest x, smallest y, largest x; and the largest y of all, below the line too.
     """
-    left, top, right, bottom = np.inf, np.inf, -np.inf, -np.inf
+    left, top, right, bottom = inf, inf, -inf, -inf
     for n in range(len(points)):
         x, y = points[n, 0], points[n, 1]
         top, bottom = min(top, y), max(bottom, y)
@@ -211,33 +233,7 @@ def box_above(
     return left, top, right, bottom
 
 
-@njit(cache=True)
-def _levels(px: Floats, targets: Floats) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:  # pragma: no cover
-    """Sort the heights of points (V, 2) into 254 levels between the lowest and the highest target (K, 2).
-
-    Returns:
-        The level of each point (V,), 0 below and 255 above all targets, and how many targets stand below each (257,).
-    """
-    low, high = np.inf, -np.inf
-    for k in range(len(targets)):
-        low, high = min(low, targets[k, 1]), max(high, targets[k, 1])
-    scale = 254.0 / max(high - low, 1e-9)
-    below = np.zeros(257, dtype=np.intp)
-    for k in range(len(targets)):
-        below[min(int((targets[k, 1] - low) * scale), 253) + 2] += 1
-    for level in range(1, len(below)):
-        below[level] += below[level - 1]
-    levels = np.empty(len(px), dtype=np.uint8)
-    for n in range(len(px)):
-        y = px[n, 1]
-        levels[n] = 0 if y < low else 255 if y > high else min(int((y - low) * scale), 253) + 1
-    return levels, below
-
-
-@njit(cache=True)
-def first_hits(
-    px: Floats, depth: Floats, triangles: Indices, targets: Floats
-) -> tuple[Floats, NDArray[np.int64]]:  # pragma: no cover
+def first_hits(px: Floats, depth: Floats, triangles: Indices, targets: Floats) -> tuple[Floats, NDArray[np.int64]]:
     """Cast a ray through each target (K, 2) in pixels at projected triangles.
 
     Args:
@@ -251,9 +247,48 @@ def first_hits(
         Depths (K,) of the first hits, +inf without one, and their triangles (K,), -1 without one.
     """
     nearest, hit = np.empty(len(targets)), np.empty(len(targets), dtype=np.int64)
+    levels, below = np.empty(len(px), dtype=np.uint8), np.zeros(_LEVELS + 3, dtype=np.int64)
+    _sort_into_levels(levels, below, px, targets)
+    _cast((nearest, hit), (levels, below), (px, depth), triangles, targets)
+    return nearest, hit
+
+
+@kernel
+def _sort_into_levels(
+    levels: NDArray[np.uint8], below: NDArray[np.int64], px: Floats, targets: Floats
+) -> None:  # pragma: no cover
+    """Sort the heights of points (V, 2) into 254 levels between the lowest and the highest target (K, 2).
+
+    Args:
+        levels: To fill with the level of each point (V,), 0 below and 255 above all targets.
+        below: Zeros to fill with how many targets stand below each level (257,).
+        px: The points.
+        targets: The targets.
+    """
+    low, high = inf, -inf
     for k in range(len(targets)):
-        nearest[k], hit[k] = np.inf, -1
-    levels, below = _levels(px, targets)
+        low, high = min(low, targets[k, 1]), max(high, targets[k, 1])
+    scale = _LEVELS / max(high - low, 1e-9)
+    for k in range(len(targets)):
+        below[min(int((targets[k, 1] - low) * scale), _LEVELS - 1) + 2] += 1
+    for level in range(1, len(below)):
+        below[level] += below[level - 1]
+    for n in range(len(px)):
+        y = px[n, 1]
+        levels[n] = 0 if y < low else _LEVELS + 1 if y > high else min(int((y - low) * scale), _LEVELS - 1) + 1
+
+
+@kernel
+def _cast(
+    out: tuple[Floats, NDArray[np.int64]],
+    heights: tuple[NDArray[np.uint8], NDArray[np.int64]],
+    points: tuple[Floats, Floats],
+    triangles: Indices,
+    targets: Floats,
+) -> None:  # pragma: no cover
+    (nearest, hit), (levels, below), (px, depth) = out, heights, points
+    for k in range(len(targets)):
+        nearest[k], hit[k] = inf, -1
     for t in range(len(triangles)):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         if below[min(levels[a], levels[b], levels[c])] == below[max(levels[a], levels[b], levels[c]) + 1]:
@@ -276,4 +311,3 @@ def first_hits(
                 at = u * depth[a] + v * depth[b] + w * depth[c]
                 if at < nearest[k]:
                     nearest[k], hit[k] = at, t
-    return nearest, hit

@@ -3,8 +3,8 @@
 from math import inf, sqrt
 
 import numpy as np
-from numba import njit
 
+from synthgen.generator.compiled import helper, kernel
 from synthgen.generator.kernels import Indices
 from synthgen.geometry import Floats
 
@@ -15,7 +15,7 @@ Parts = tuple[Indices, Indices]
 """Vertices of all parts, and where the run of each part starts, (P + 1,)."""
 
 
-@njit(cache=True)
+@helper
 def _normal(points: Floats, mesh: Mesh, vertex: int) -> tuple[float, float, float]:  # pragma: no cover
     """Unit normal of the surface at a vertex."""
     triangles, around = mesh
@@ -34,8 +34,7 @@ def _normal(points: Floats, mesh: Mesh, vertex: int) -> tuple[float, float, floa
     return x / length, y / length, z / length
 
 
-@njit(cache=True)
-def penetration(points: Floats, mesh: Mesh, inner: Indices, outer: Indices) -> float:  # pragma: no cover
+def penetration(points: Floats, mesh: Mesh, inner: Indices, outer: Indices) -> float:
     """Largest depth of the vertices ``inner`` behind the surface at the vertices ``outer`` (at least three).
 
     A vertex counts as behind when it is behind the planes at each of the three nearest vertices, by the least of them.
@@ -46,9 +45,14 @@ def penetration(points: Floats, mesh: Mesh, inner: Indices, outer: Indices) -> f
         inner: Vertices that may be inside.
         outer: Vertices of the surface.
     """
+    return _penetration(points, mesh, inner, outer, np.empty((4, len(outer))))
+
+
+@helper
+def _penetration(points: Floats, mesh: Mesh, inner: Indices, outer: Indices, room: Floats) -> float:  # pragma: no cover
     worst = 0.0
     n = len(outer)
-    x, y, z, apart = np.empty(n), np.empty(n), np.empty(n), np.empty(n)
+    x, y, z, apart = room[0], room[1], room[2], room[3]
     for i in range(n):
         x[i], y[i], z[i] = points[outer[i], 0], points[outer[i], 1], points[outer[i], 2]
     for vertex in inner:
@@ -78,11 +82,12 @@ def penetration(points: Floats, mesh: Mesh, inner: Indices, outer: Indices) -> f
     return worst
 
 
-@njit(cache=True)
-def _within(points: Floats, parts: Parts, part: int, box: Floats, margin: float) -> Indices:  # pragma: no cover
-    """Vertices of a part in a box (2, 3), or within a margin of it."""
+@helper
+def _within(
+    found: Indices, points: Floats, parts: Parts, part: int, box: Floats, margin: float
+) -> int:  # pragma: no cover
+    """Put the vertices of a part in a box (2, 3), or within a margin of it, to the start of found; return how many."""
     members, starts = parts
-    found = np.empty(starts[part + 1] - starts[part], dtype=np.uint32)
     n = 0
     for place in range(starts[part], starts[part + 1]):
         vertex, inside = members[place], True
@@ -91,27 +96,22 @@ def _within(points: Floats, parts: Parts, part: int, box: Floats, margin: float)
         if inside:
             found[n] = vertex
             n += 1
-    return found[:n]
+    return n
 
 
-@njit(cache=True)
-def boxes_of(points: Floats, parts: Parts) -> Floats:  # pragma: no cover
-    """Boxes (P, 2, 3) of parts, lowest and highest corner."""
+@helper
+def _set_boxes(boxes: Floats, points: Floats, parts: Parts) -> None:  # pragma: no cover
+    """Set the boxes (P, 2, 3) of parts, lowest and highest corner."""
     members, starts = parts
-    boxes = np.empty((len(starts) - 1, 2, 3))
-    for part in range(len(boxes)):
+    for part in range(len(starts) - 1):
         for i in range(3):
             low, high = inf, -inf
             for place in range(starts[part], starts[part + 1]):
                 low, high = min(low, points[members[place], i]), max(high, points[members[place], i])
             boxes[part, 0, i], boxes[part, 1, i] = low, high
-    return boxes
 
 
-@njit(cache=True)
-def deepest_pair(
-    points: Floats, mesh: Mesh, parts: Parts, ways: Indices, limits: Floats
-) -> tuple[float, int]:  # pragma: no cover
+def deepest_pair(points: Floats, mesh: Mesh, parts: Parts, ways: Indices, limits: Floats) -> tuple[float, int]:
     """Find the two parts that lie in each other furthest beyond what they may.
 
     Args:
@@ -124,8 +124,25 @@ def deepest_pair(
     Returns:
         How far beyond, 0 where none is, and which of the N, -1 where none is.
     """
-    boxes = boxes_of(points, parts)
-    shared = np.empty((2, 3))
+    boxes = np.empty((len(parts[1]), 2, 3))  # the last is room for what two of them share
+    found = np.empty((2, len(parts[0])), dtype=np.uint32)
+    room = np.empty((4, len(parts[0])))
+    worst, which = _deepest_pair((points, boxes, room), mesh, parts, (found[0], found[1]), ways, limits)
+    return worst, which
+
+
+@kernel
+def _deepest_pair(
+    arrays: tuple[Floats, Floats, Floats],
+    mesh: Mesh,
+    parts: Parts,
+    found: tuple[Indices, Indices],
+    ways: Indices,
+    limits: Floats,
+) -> tuple[float, int]:  # pragma: no cover
+    points, boxes, room = arrays
+    _set_boxes(boxes, points, parts)
+    shared = boxes[-1]
     worst, which = 0.0, -1
     for n in range(len(ways)):
         i, j = ways[n, 0], ways[n, 1]
@@ -135,9 +152,10 @@ def deepest_pair(
             meet = meet and shared[0, k] < shared[1, k]
         if not meet:
             continue
-        inner, outer = _within(points, parts, i, shared, 0.0), _within(points, parts, j, shared, limits[n, 1])
-        if len(inner) > 0 and len(outer) > 2:
-            beyond = penetration(points, mesh, inner, outer) - limits[n, 0]
+        n_inner = _within(found[0], points, parts, i, shared, 0.0)
+        n_outer = _within(found[1], points, parts, j, shared, limits[n, 1])
+        if n_inner > 0 and n_outer > 2:
+            beyond = _penetration(points, mesh, found[0][:n_inner], found[1][:n_outer], room) - limits[n, 0]
             if beyond > worst:
                 worst, which = beyond, n
     return worst, which

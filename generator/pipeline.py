@@ -25,6 +25,7 @@ from synthgen.landmark_set import LandmarkSet
 from synthgen.sample import Labels, Sample
 from synthgen.shape_space import ShapeSpace
 from synthgen.spec import CameraSpace, Framing, Spec, resolve
+from synthgen.specfile import load_spec
 
 CHUNK = 64
 """Samples that are posed before any of them is rendered: 11 MB of bodies."""
@@ -261,6 +262,12 @@ def open_pipeline(spec: Spec, engine: str) -> Pipeline:
     return Pipeline(
         scene, _engine(engine)(scene.triangles, scene.model.n_vertices, size.width, size.height, projection)
     )
+
+
+def compile_kernels() -> None:
+    """Make an image of each model by the raster engine, so that whatever numba compiles lies in its cache."""
+    for name in ("hand", "body"):
+        open_pipeline(load_spec(name), RasterEngine.name).sample(0)
 
 
 def _engine(name: str) -> Callable[..., Engine]:

@@ -6,10 +6,10 @@ computes in; from there on coverage is decided in whole numbers, so it is exact.
 """
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from synthgen.errors import EngineError
+from synthgen.generator.compiled import array_kernel, helper
 from synthgen.generator.kernels import to_pixels
 from synthgen.geometry import Camera, Floats, Projection
 
@@ -102,7 +102,7 @@ def rasterize(px: Floats, linear: Floats, triangles: Corners, width: int, height
     return nearest
 
 
-@njit(cache=True)
+@array_kernel
 def _fill_near(
     nearest: Floats, px: Floats, linear: Floats, triangles: Corners, near: NDArray[np.bool_]
 ) -> bool:  # pragma: no cover
@@ -130,7 +130,7 @@ def _fill_near(
     return far
 
 
-@njit(cache=True)
+@helper
 def _fill(nearest: Floats, a: Corner, b: Corner, c: Corner) -> None:  # pragma: no cover
     """Fill one triangle, whose corners are whole numbers of 2**-16 pixels with their depths."""
     area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
@@ -162,13 +162,13 @@ def _fill(nearest: Floats, a: Corner, b: Corner, c: Corner) -> None:  # pragma: 
         row_c += (bx - ax) << _BITS
 
 
-@njit(cache=True)
+@helper
 def _least(dx: int, dy: int) -> int:  # pragma: no cover
     """Return the least value inside of an edge along (dx, dy): a centre on it counts for a top or a left edge alone."""
     return 0 if dy < 0 or (dy == 0 and dx > 0) else 1
 
 
-@njit(cache=True)
+@array_kernel
 def _fill_far(
     nearest: Floats, px: Floats, linear: Floats, triangles: Corners, near: NDArray[np.bool_]
 ) -> None:  # pragma: no cover
@@ -189,12 +189,12 @@ def _fill_far(
             _fill(nearest, _corner(polygon, 0), _corner(polygon, n - 1), _corner(polygon, n))
 
 
-@njit(cache=True)
+@helper
 def _corner(points: Floats, n: int) -> Corner:  # pragma: no cover
     return (round(points[n, 0] * _ONE), round(points[n, 1] * _ONE), points[n, 2])
 
 
-@njit(cache=True)
+@helper
 def _cut(polygon: Floats, count: int, axis: int, line: tuple[float, float]) -> tuple[Floats, int]:  # pragma: no cover
     """Cut a convex polygon (Sutherland and Hodgman 1974), keeping what lies on the side of the line's sign."""
     at, sign = line
@@ -217,7 +217,7 @@ def _cut(polygon: Floats, count: int, axis: int, line: tuple[float, float]) -> t
     return out, kept
 
 
-@njit(cache=True)
+@helper
 def _before(points: Floats, a: int, b: int) -> bool:  # pragma: no cover
     return points[a, 0] < points[b, 0] or (points[a, 0] == points[b, 0] and points[a, 1] < points[b, 1])
 

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from math import radians
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from synthgen.errors import SpecError
 from synthgen.framing import Box, Frame, FrameDraw, frame_box
+from synthgen.generator.compiled import kernel
 from synthgen.generator.kernels import box_above
 from synthgen.generator.vectors import Rotation, about, times
 from synthgen.geometry import Camera, Floats, Projection
@@ -46,7 +46,7 @@ def turned(view: Floats, draw: Mapping[str, float]) -> Floats:
     return np.array(_turn(*(radians(draw[name]) for name in ("yaw_deg", "pitch_deg", "roll_deg")))) @ view
 
 
-@njit(cache=True)
+@kernel
 def _turn(yaw: float, pitch: float, roll: float) -> Rotation:  # pragma: no cover
     return times(about((0.0, 0.0, 1.0), roll), times(about((1.0, 0.0, 0.0), pitch), about((0.0, 1.0, 0.0), yaw)))
 

@@ -255,7 +255,7 @@ def doctor() -> None:
 
 @app.command(epilog="Example: synthgen bake")
 def bake() -> None:
-    """Bake the MakeHuman models now; else the first run does it."""
+    """Bake the MakeHuman models and compile the raster engine now; else the first run does it."""
     from synthgen.blender_assets.bake import model_path
 
     _bake(only_if_missing=False)
@@ -287,15 +287,22 @@ def target_check(file: Annotated[Path, typer.Argument(help="A .target or .target
 
 
 def _bake(*, only_if_missing: bool) -> None:
-    """Bake the models in a child process: it loads torch, which this one is better off without."""
-    import subprocess
+    """Bake the models in a child process: it loads torch, which this one is better off without.
 
+    What a first image would wait for besides, compiled code, is made at the same time.
+    """
     from synthgen.blender_assets.bake import MODELS, model_path
 
     if only_if_missing and all(model_path(name).exists() for name in MODELS):
         return
-    typer.echo("baking the MakeHuman models (once, about a minute)", err=True)
-    code = f"from synthgen.blender_assets.bake import bake_models; bake_models(only_if_missing={only_if_missing})"
+    typer.echo("baking the MakeHuman models and compiling (once, about a minute)", err=True)
+    _in_child(f"from synthgen.blender_assets.bake import bake_models; bake_models(only_if_missing={only_if_missing})")
+    _in_child("from synthgen.generator.pipeline import compile_kernels; compile_kernels()")
+
+
+def _in_child(code: str) -> None:
+    import subprocess
+
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     if done.returncode:
         lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
