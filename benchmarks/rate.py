@@ -36,8 +36,8 @@ from synthgen.tar import pack_member
 
 BAR = {"hand": 1200, "body": 300}
 """Samples a second on one core with the raster engine."""
-BLENDER_SHARE = 4
-"""Blender gets this many times fewer samples, so that it runs no more than twice as long."""
+BLENDER_SHARE = 8
+"""Blender gets this many times fewer samples, so that it does not run longer."""
 WORKERS_BAR = 1.85
 
 

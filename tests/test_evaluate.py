@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synthgen.errors import ScanError
+from synthgen.spec import load_part
 from synthgen.specfile import load_spec
 from synthgen.training.evaluate import (
     Prediction,
@@ -24,7 +25,7 @@ from synthgen.training.evaluate import (
 )
 from synthgen.training.landmark_files import Points
 from synthgen.training.paper import BODY as PAPER_BODY
-from synthgen.training.paper import DEPTH_RATIO, HAND, METHODS
+from synthgen.training.paper import DEPTH_RATIO, HAND, METHODS, paper_results
 from synthgen.training.results import compare_methods, results_json
 from synthgen.training.scan import scan_patch
 from synthgen.training.scan_table import ScanSettings
@@ -552,3 +553,15 @@ def test_every_single_error_is_in_the_csv():
     mine = [float(row["error_px"]) for row in rows if row["method"] == "RF" and row["error_px"]]
     assert mine == pytest.approx(results.methods["RF"].errors.px[1:].ravel(), abs=1e-4)
     assert {row["error_mm_3d"] for row in rows} == {""}
+
+
+def test_the_papers_fingertips_stand_for_the_ends_of_skin_and_bone():
+    skin, bone = (paper_results("hand", name) for name in ("fingertips", "fingertip_bones"))
+
+    assert skin is HAND
+    assert bone is not None
+    assert tuple(bone.rmse_px) == load_part("landmarks", "fingertip_bones").names
+    assert list(bone.rmse_px.values()) == list(HAND.rmse_px.values())
+    assert bone.ratio(DEPTH_RATIO) == HAND.ratio(DEPTH_RATIO)
+    assert paper_results("hand", "hand_joints") is None
+    assert paper_results("body", "fingertip_bones") is None

@@ -7,7 +7,7 @@ errors in voxels.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Bar = tuple[float, float, float]
 """Height, and the lower and upper end of its error bar."""
@@ -124,6 +124,21 @@ BY_MODEL: Mapping[str, PaperResults] = {"hand": HAND, "body": BODY}
 
 
 def paper_results(model: str, landmark_set: str) -> PaperResults | None:
-    """Return what the paper reports on these very landmarks, if it does."""
+    """Return what the paper reports on these landmarks, if it does.
+
+    It does not say whether its fingertips are the ends of the skin or of the bones, so they stand for both.
+    """
     found = BY_MODEL.get(model)
+    if found is HAND and landmark_set == "fingertip_bones":
+        return _renamed(HAND, landmark_set, "{}_bone")
     return found if found and found.landmark_set == landmark_set else None
+
+
+def _renamed(paper: PaperResults, landmark_set: str, name: str) -> PaperResults:
+    """Return results under the names of another set's landmarks."""
+    depths = {
+        method: {name.format(mark): depth for mark, depth in found.items()}
+        for method, found in paper.depth_voxels.items()
+    }
+    rmse_px = {name.format(mark): bars for mark, bars in paper.rmse_px.items()}
+    return replace(paper, landmark_set=landmark_set, rmse_px=rmse_px, depth_voxels=depths)
