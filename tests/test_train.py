@@ -1,5 +1,6 @@
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -251,6 +252,28 @@ def test_half_precision_and_plain_layouts_train_nearly_the_same(dataset):
     assert torch.allclose(plain.weights[name], last.weights[name], atol=1e-5)
     assert torch.allclose(plain.weights[name], half.weights[name], atol=3e-3)
     assert half.weights[name].dtype == torch.float32
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="nothing to compile with")
+def test_a_compiled_network_trains_nearly_the_same(dataset):
+    recipe = RECIPE.changed(epochs=1, dropout=0.0)
+    plain, compiled = (
+        train(dataset_job(dataset, recipe), replace(MACHINE, compile=wanted)) for wanted in (False, True)
+    )
+
+    assert compiled.weights.keys() == plain.weights.keys()
+    for name, weights in plain.weights.items():
+        assert torch.allclose(weights, compiled.weights[name], atol=1e-4), name
+
+
+def test_nothing_to_compile_with_is_known_before_the_training(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert find_machine("cpu", compile_model=True).compile
+
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(SynthgenError, match=r"--compile: needs a C\+\+ compiler"):
+        find_machine("cpu", compile_model=True)
 
 
 RANK = """

@@ -2,7 +2,9 @@
 
 import contextlib
 import hashlib
+import importlib.util
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import cast
@@ -85,11 +87,11 @@ def find_machine(device: str = "auto", *, compile_model: bool = False, threads: 
 
     Args:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        compile_model: Compile the network.
+        compile_model: Compile the network: in long trainings on a GPU that minute is soon made up for.
         threads: That make batches; one on CPUs, which train with all cores, and half of the cores for a GPU.
 
     Raises:
-        SynthgenError: There is no such device.
+        SynthgenError: There is no such device, or nothing to compile with.
 
     """
     ranks = Ranks(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
@@ -105,8 +107,20 @@ def find_machine(device: str = "auto", *, compile_model: bool = False, threads: 
             raise SynthgenError(f"--device: value {device}; torch finds {gpus} GPUs here, give cpu or another number")
         device = f"cuda:{index}"
         threads = max((os.cpu_count() or 2) // (2 * ranks.count), 1) if threads is None else threads
+    if compile_model:
+        _check_compiler(kind)
     bf16 = kind == "cuda" and torch.cuda.is_bf16_supported()
     return Machine(device, bf16, compile=compile_model, threads=1 if threads is None else threads, ranks=ranks)
+
+
+def _check_compiler(kind: str) -> None:
+    """Refuse to compile where torch would find out after the first batch that it cannot."""
+    if kind == "cuda" and importlib.util.find_spec("triton") is None:
+        raise SynthgenError("--compile: needs the package triton for a GPU; install it, or leave the option out")
+    compiler = os.environ.get("CXX", "g++")
+    if kind == "cpu" and shutil.which(compiler) is None:
+        fix = "install one, name it by CXX, or leave the option out"
+        raise SynthgenError(f"--compile: needs a C++ compiler, and {compiler} is not found; {fix}")
 
 
 @contextlib.contextmanager
