@@ -89,8 +89,8 @@ def _start_workers(n: int, *, dashboard: bool) -> Iterator[Client]:
         # A new process reads its logging levels before it hears of this configuration.
         "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
         # Dask has a worker give back every 64 KB that it frees: to get them again takes a third of a body's time.
-        "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**26,
-        "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**25,
+        "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**25,
+        "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**24,
     }
     with dask.config.set(config), contextlib.ExitStack() as stack:
         with deaf_to_interrupts():

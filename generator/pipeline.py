@@ -27,8 +27,8 @@ from synthgen.shape_space import ShapeSpace
 from synthgen.spec import CameraSpace, Framing, Spec, resolve
 from synthgen.specfile import load_spec
 
-CHUNK = 64
-"""Samples that are posed before any of them is rendered: 11 MB of bodies."""
+CHUNK = 32
+"""Samples that are posed before any of them is rendered: 6 MB of bodies, 15 MB at rest."""
 _MIRROR = np.array([[-1.0], [1.0], [1.0]])
 MAX_ATTEMPTS = 200
 
