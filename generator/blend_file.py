@@ -187,10 +187,10 @@ def _add_landmarks(bpy: Any, skin: Any, rig: Any, table: LandmarkTable, size_mm:
     collection = bpy.data.collections.new("Landmarks")
     bpy.context.scene.collection.children.link(collection)
     n_vertices = len(skin.data.vertices)
-    ways = dict(
-        zip(table.below.tolist(), zip(table.heads.tolist(), table.shares[:, 0].tolist(), strict=True), strict=True)
-    )
-    for k, (name, point) in enumerate(zip(table.names, table.points.tolist(), strict=True)):
+    heads, shares = table.points.copy(), np.ones(len(table.points))
+    heads[table.below], shares[table.below] = table.heads, table.shares[:, 0]
+    places = (table.points.tolist(), heads.tolist(), shares.tolist())
+    for name, point, head, share in zip(table.names, *places, strict=True):
         empty = bpy.data.objects.new(name, None)
         empty.empty_display_type = "SPHERE"
         empty.empty_display_size = size_mm * _M_PER_MM / 100
@@ -199,7 +199,6 @@ def _add_landmarks(bpy: Any, skin: Any, rig: Any, table: LandmarkTable, size_mm:
         if point < n_vertices:
             empty.parent, empty.parent_type = skin, "VERTEX"
             empty.parent_vertices = (point, 0, 0)
-        head, share = ways.get(k, (point, 1.0))
         if head >= n_vertices:
             constraint = empty.constraints.new("COPY_LOCATION")
             constraint.target, constraint.subtarget = rig, rig.data.bones[head - n_vertices].name

@@ -148,13 +148,13 @@ def _worker_count(client: Client) -> int:
     return len(client.scheduler_info(n_workers=-1)["workers"])
 
 
-def check_workers(client: Client, address: str, root: Path) -> None:
+def check_workers(cluster: Cluster, address: str, root: Path) -> None:
     """Refuse workers that are of another version, run several threads, or do not see the dataset folder."""
     token = root / f".token-{uuid.uuid4().hex}.partial"
     try:
         for attempt in range(3):  # a shared file system may take a moment to show a new file
             token.touch()
-            facts = client.run(_worker_facts, str(token), on_error="return")
+            facts = cluster.client.run(_worker_facts, str(token), on_error="return")
             blind = [where for where, fact in facts.items() if isinstance(fact, dict) and not fact["sees"]]
             if not blind:
                 break

@@ -50,7 +50,7 @@ def run(spec: Spec, options: RunOptions, listener: Listener | None = None, opene
             clear_dataset(root)
         start_dataset(root, spec)
         if options.scheduler and cluster:
-            check_workers(cluster.client, options.scheduler, root)
+            check_workers(cluster, options.scheduler, root)
         board = Board({plan.number: plan.samples for plan in missing}, cluster.workers if cluster else workers)
         if cluster:
             render_shards(cluster, tasks, board, stopping, listener)

@@ -34,6 +34,12 @@ cli_training.register(app)
 cli_hub.register(app)
 app.add_typer(target_app, name="target")
 
+_NO_CACHE = "no locator available"
+"""What numba says where it finds no folder for compiled code."""
+_CACHE_FIX = (
+    "NUMBA_CACHE_DIR: neither the folder of the package nor your cache folder can be written, "
+    "so compiled code cannot be kept; set it to a folder that can"
+)
 EngineOption = Annotated[
     str | None, typer.Option("--engine", help="blender, the reference, or raster, its pixels faster; else the spec's.")
 ]
@@ -49,18 +55,15 @@ def main() -> NoReturn:
         if _was_interrupted(end):
             _complain("stopped", status)
     except SynthgenError as error:
-        status = _complain(str(error))
+        status = _complain(_CACHE_FIX if _NO_CACHE in str(error) else str(error))
     except KeyboardInterrupt:
         status = _complain("stopped", 130)
     except OSError as error:
         status = _complain(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     except RuntimeError as error:
-        if "no locator available" not in str(error):  # numba's words
+        if _NO_CACHE not in str(error):
             raise
-        status = _complain(
-            "NUMBA_CACHE_DIR: neither the folder of the package nor your cache folder can be written, "
-            "so compiled code cannot be kept; set it to a folder that can"
-        )
+        status = _complain(_CACHE_FIX)
     _leave(status)
 
 
@@ -289,7 +292,7 @@ def target_check(file: Annotated[Path, typer.Argument(help="A .target or .target
 def _bake(*, only_if_missing: bool) -> None:
     """Bake the models in a child process: it loads torch, which this one is better off without.
 
-    What a first image would wait for besides, compiled code, is made at the same time.
+    Another child then compiles what a first image would wait for besides.
     """
     from synthgen.blender_assets.bake import MODELS, model_path
 

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import synthgen
 from synthgen import cli
+from synthgen.errors import AssetError
 from synthgen.generator import doctor
 
 COMMANDS = (
@@ -312,9 +313,10 @@ def test_an_interrupted_command_says_so(monkeypatch, capsys):
     assert refuse_with(130, capsys, monkeypatch, "doctor") == "error: stopped\n"
 
 
-def test_code_that_can_be_kept_nowhere_is_a_mistake_with_its_fix(monkeypatch, capsys):
+@pytest.mark.parametrize("error", [RuntimeError, AssetError])  # here, and in the process that bakes
+def test_code_that_can_be_kept_nowhere_is_a_mistake_with_its_fix(monkeypatch, capsys, error):
     def no_place():
-        raise RuntimeError("cannot cache function 'products': no locator available for file 'kernels.py'")
+        raise error("cannot cache function 'products': no locator available for file 'kernels.py'")
 
     monkeypatch.setattr(doctor, "examine", no_place)
 

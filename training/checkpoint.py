@@ -184,10 +184,20 @@ def load_checkpoint(folder: Path) -> Checkpoint:
         CheckpointError: There is none, it is damaged, or of a newer version.
 
     """
-    card = parse_card(_read_card(folder / CARD), str(folder / CARD))
+    card = load_card(folder)
     weights = _read_tensors(folder, card.files[WEIGHTS])
     momentum = _read_tensors(folder, card.files[_MOMENTUM]) if _MOMENTUM in card.files else {}
     return Checkpoint(card.domain, card.recipe, card.history, card.place, weights, momentum)
+
+
+def load_card(folder: Path) -> Card:
+    """Read what a checkpoint says of itself, without its tensors.
+
+    Raises:
+        CheckpointError: There is none, it is damaged, or of a newer version.
+
+    """
+    return parse_card(_read_card(folder / CARD), str(folder / CARD))
 
 
 def parse_card(content: bytes, where: str) -> Card:

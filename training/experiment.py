@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 
 from synthgen.errors import SynthgenError
 from synthgen.geometry import Floats
-from synthgen.storage import atomic_file, file_sha256, write_file
+from synthgen.storage import atomic_file, write_file
 from synthgen.training.baselines import Neighbours, grow_forest, mean_annotation, mean_depths, nearest, pack_masks
 from synthgen.training.block import Inputs, unpack_masks
 from synthgen.training.blocks import ShardBlocks
-from synthgen.training.checkpoint import CARD, WEIGHTS, Checkpoint, load_checkpoint, parse_card
+from synthgen.training.checkpoint import WEIGHTS, Checkpoint, load_card, load_checkpoint
 from synthgen.training.evaluate import Prediction
 from synthgen.training.figures import draw_figures
 from synthgen.training.finetune import Tuning, domain_of, merged, predict, tune, tuning_recipe
@@ -78,8 +78,8 @@ class Experiment:
         init = [asdict(data) for data in load_checkpoint(self.init).history] if self.init else None
         parts = {"dataset": self.dataset.sha256, "scans": self.scans_sha256, "folds": self.folds, "init": init,
                  "recipe": self.recipe.model_dump(mode="json")}  # fmt: skip
-        if self.init:
-            parts[INIT_WEIGHTS] = _weights_sha256(self.init)
+        if self.init:  # the weights were compared with this digest when they were loaded
+            parts[INIT_WEIGHTS] = load_card(self.init).files[WEIGHTS].sha256
         if self.tune:
             parts["tune"] = self.tune.model_dump(mode="json")
         return json.dumps(parts, indent=1, sort_keys=True) + "\n"
@@ -133,12 +133,6 @@ def _other_weights(kept: str, identity: str) -> str:
     if there != here:
         return ""
     return " (with other weights of --init)" if weights else " (its weights of --init were not noted then)"
-
-
-def _weights_sha256(folder: Path) -> str:
-    """Return the digest of a network's file of weights."""
-    card = parse_card((folder / CARD).read_bytes(), str(folder / CARD))
-    return file_sha256(folder / card.files[WEIGHTS].name)
 
 
 def _unlike(one: Recipe, other: Recipe) -> str | None:
