@@ -172,6 +172,8 @@ def test_what_auto_cannot_tell_names_the_column_to_fill():
         found(volume, tips)
     with pytest.raises(ScanError, match=r"^viewed_from: .*set viewed_from to L, R, A, P, S or I"):
         found(volume, no_thumb, side="left")
+    with pytest.raises(ScanError, match=r"^viewed_from: .*set viewed_from to L, R, A, P, S or I"):
+        found(volume, no_thumb)  # the side would not help
     whole = Volume(volume.voxels.copy(), volume.affine)
     whole.voxels[:, 88:] = 0  # the forearm's last slices are air
     with pytest.raises(ScanError, match=r"^up: .* leaves it at none; set up"):

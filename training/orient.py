@@ -140,13 +140,13 @@ def orient(
     if len(views) == 1:
         side = side_of_hand(settings.side, _in_image(volume, views[0], tips_mm))
         return _orientation(volume.affine, views[0], side)
-    if settings.side is None:
+    thumbs = [thumb_to_the_right(_in_image(volume, view, tips_mm)) for view in views]
+    if settings.side is None and any(thumb is not None for thumb in thumbs):
         raise ScanError(
             "viewed_from: auto tells the back of a hand from its palm by the thumb and the side, and side is empty; "
             "set side to left or right, or viewed_from to the direction that the back of the hand faces"
         )
-    for view in views:
-        thumb = thumb_to_the_right(_in_image(volume, view, tips_mm))
+    for view, thumb in zip(views, thumbs, strict=True):
         if thumb is not None and thumb == (settings.side == "left"):
             return _orientation(volume.affine, view, settings.side)
     raise ScanError(
