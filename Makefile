@@ -53,6 +53,7 @@ bench: setup ## every measurement that the docs quote; half an hour
 	$(BIN)/python -m benchmarks.label_truth
 	$(BIN)/python -m benchmarks.engines
 	$(BIN)/python -m benchmarks.rate --hands 50000 --bodies 10000 --rounds 2
+	$(BIN)/python -m benchmarks.first_image
 	$(BIN)/python -m benchmarks.live
 	$(BIN)/synthgen render --spec hand --engine raster --count 10000 --workers $(WORKERS) --out data/bench_hand
 	$(BIN)/python -m benchmarks.streaming --data data/bench_hand --what read

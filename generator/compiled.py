@@ -29,3 +29,8 @@ def array_kernel(function: F) -> F:
 def helper(function: F) -> F:
     """Compile what kernels call into them; called from Python, it stays plain Python."""
     return register_jitable(**_LEAN)(function)
+
+
+def is_compiled(function: Callable[..., Any]) -> bool:
+    """Tell whether code of a kernel lies on disk, made from its source as it is now."""
+    return bool(cast("Any", function)._cache._cache_file._load_index())  # numba has no other way to ask

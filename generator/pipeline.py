@@ -14,6 +14,7 @@ from synthgen.depth import encode_depth, nearest_depth
 from synthgen.errors import EngineError, SpecError
 from synthgen.generator.body import RestBody, rest_bodies, rest_body, skin_points, with_ages, with_targets
 from synthgen.generator.collision import Collider
+from synthgen.generator.compile_ahead import compiling_ahead
 from synthgen.generator.kernels import move, shift_to_grid
 from synthgen.generator.labels import label, landmark_table
 from synthgen.generator.posing import Rig
@@ -256,7 +257,15 @@ def open_pipeline(spec: Spec, engine: str) -> Pipeline:
         SpecError: The spec names what the model does not have.
         EngineError: The engine cannot run here.
     """
-    scene = Scene(spec)
+    return with_engine(Scene(spec), engine)
+
+
+def with_engine(scene: Scene, engine: str) -> Pipeline:
+    """Prepare an engine for what a scene poses.
+
+    Raises:
+        EngineError: The engine cannot run here.
+    """
     size = scene.spec.image
     projection = scene.spec.camera.projection  # type: ignore[union-attr]  # Scene resolved it
     return Pipeline(
@@ -266,8 +275,9 @@ def open_pipeline(spec: Spec, engine: str) -> Pipeline:
 
 def compile_kernels() -> None:
     """Make an image of each model by the raster engine, so that whatever numba compiles lies in its cache."""
-    for name in ("hand", "body"):
-        open_pipeline(load_spec(name), RasterEngine.name).sample(0)
+    with compiling_ahead():
+        for name in ("hand", "body"):
+            open_pipeline(load_spec(name), RasterEngine.name).sample(0)
 
 
 def _engine(name: str) -> Callable[..., Engine]:

@@ -8,29 +8,23 @@ from PIL import Image
 
 from synthgen.artefacts import Artefacts, apply_artefacts
 from synthgen.contact_sheet import Tile, contact_sheet, sample_tile
-from synthgen.generator.worker import Opener, open_default
+from synthgen.generator.pipeline import Pipeline
 from synthgen.landmark_set import LandmarkSet
 from synthgen.sample import Sample
 from synthgen.spec import Spec
 
 
-def draw_preview(
-    spec: Spec, indices: Iterable[int], *, with_artefacts: bool = False, opener: Opener = open_default
-) -> Image.Image:
-    """Render samples of a resolved spec and draw them.
+def draw_preview(pipeline: Pipeline, indices: Iterable[int], *, with_artefacts: bool = False) -> Image.Image:
+    """Render samples of a pipeline and draw them.
 
     Args:
-        spec: Resolved.
+        pipeline: Open; it stays so.
         indices: Which samples; they need not be below the spec's count.
         with_artefacts: Put the spec's artefacts, of epoch 0, on the masks.
-        opener: Opens the pipeline.
 
     """
-    pipeline = opener(spec, spec.engine)
-    try:
-        tiles = [_tile(spec, sample, with_artefacts=with_artefacts) for sample in pipeline.samples(indices)]
-    finally:
-        pipeline.close()
+    spec = pipeline.scene.spec
+    tiles = [_tile(spec, sample, with_artefacts=with_artefacts) for sample in pipeline.samples(indices)]
     size = f"{spec.image.width} x {spec.image.height}"
     return contact_sheet(tiles, title=f"{spec.name}, seed {spec.seed}, {size}")
 
