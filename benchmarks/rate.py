@@ -27,7 +27,8 @@ import numpy as np
 
 from synthgen.depth import encode_depth, nearest_depth
 from synthgen.generator.body import rest_bodies
-from synthgen.generator.pipeline import CHUNK, Pipeline, open_pipeline
+from synthgen.generator.pipeline import CHUNK, DRAWN, Pipeline, open_pipeline
+from synthgen.generator.recipe import Recipe
 from synthgen.generator.run import RunOptions, run
 from synthgen.png import write_depth_png, write_mask_png
 from synthgen.sample import Sample, encode_sample, sample_key
@@ -76,10 +77,13 @@ def stages(name: str, count: int) -> None:
     pipeline = open_pipeline(load_spec(name), "raster")
     spent: dict[str, float] = defaultdict(float)
     list(pipeline.samples(range(CHUNK)))
-    chunks = [range(start, start + CHUNK) for start in range(0, count, CHUNK)]
-    for chunk in chunks:
-        _store(_make(pipeline, chunk, spent), pipeline.scene.spec.depth_steps_per_mm, spent)
-    times = {stage: 1000 * total / (CHUNK * len(chunks)) for stage, total in spent.items()}
+    for first in range(0, count, DRAWN):
+        indices = range(first, min(first + DRAWN, count))
+        recipes = _timed(spent, "draw", lambda indices=indices: pipeline.scene.recipes.draw(indices))
+        for start in range(0, len(recipes), CHUNK):
+            samples = _make(pipeline, recipes[start : start + CHUNK], spent)
+            _store(samples, pipeline.scene.spec.depth_steps_per_mm, spent)
+    times = {stage: 1000 * total / count for stage, total in spent.items()}
     print(f"{name} ms a sample: " + ", ".join(f"{stage} {ms:.3f}" for stage, ms in times.items())
           + f"; in all {sum(times.values()):.3f}", flush=True)  # fmt: skip
 
@@ -91,9 +95,8 @@ def _timed(spent: dict[str, float], stage: str, call: Callable[[], Any]) -> Any:
     return result
 
 
-def _make(pipeline: Pipeline, chunk: range, spent: dict[str, float]) -> list[Sample]:
+def _make(pipeline: Pipeline, recipes: list[Recipe], spent: dict[str, float]) -> list[Sample]:
     scene = pipeline.scene
-    recipes = _timed(spent, "draw", lambda: scene.recipes.draw(chunk))
     rests = _timed(spent, "shape", lambda: rest_bodies(scene.model, [recipe.shape for recipe in recipes]))
     pairs = list(zip(recipes, rests, strict=True))
     bodies = _timed(spent, "pose", lambda: [scene._pose(rest, recipe.pose) for recipe, rest in pairs])

@@ -86,6 +86,8 @@ def _start_workers(n: int, *, dashboard: bool) -> Iterator[Client]:
         "distributed.worker.multiprocessing-method": "spawn",
         # It keeps an hour of call trees: a worker grows by 5 MB a minute.
         "distributed.worker.profile.enabled": False,
+        # It looks fifty times a second whether it is late itself: a hundredth of a worker's time.
+        "distributed.admin.tick.interval": "1s",
         # A new process reads its logging levels before it hears of this configuration.
         "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
         # Dask has a worker give back every 64 KB that it frees: to get them again takes a third of a body's time.

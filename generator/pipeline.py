@@ -28,6 +28,8 @@ from synthgen.shape_space import ShapeSpace
 from synthgen.spec import CameraSpace, Framing, Spec, resolve
 from synthgen.specfile import load_spec
 
+DRAWN = 256
+"""Samples that are drawn at once: numpy's calls are shared among them, and their numbers take 2 MB."""
 CHUNK = 32
 """Samples that are posed before any of them is rendered: 6 MB of bodies, 15 MB at rest."""
 _MIRROR = np.array([[-1.0], [1.0], [1.0]])
@@ -138,11 +140,15 @@ class Scene:
 
     def posed(self, index: int) -> PosedBody:
         """Draw, shape, pose, place and label one sample."""
-        return self.bodies([index])[0]
+        return self.bodies(self.recipes.draw([index]))[0]
 
-    def bodies(self, indices: Sequence[int]) -> list[PosedBody]:
-        """Make several samples up to their pixels, step by step, which is quicker than one by one."""
-        return [self._place(recipe, body) for recipe, body in self._possible(self.recipes.draw(indices))]
+    def bodies(self, recipes: Sequence[Recipe]) -> list[PosedBody]:
+        """Make several samples up to their pixels, step by step, which is quicker than one by one.
+
+        Args:
+            recipes: As `Recipes.draw` gives them: impossible poses among them are drawn again.
+        """
+        return [self._place(recipe, body) for recipe, body in self._possible(recipes)]
 
     def posed_from(self, recipe: Recipe) -> PosedBody:
         """Shape, pose, place and label a recipe that was drawn before, such as one read from a dataset."""
@@ -218,9 +224,11 @@ class Pipeline:
         The numbers are those of `sample`; posing and Cycles only stop pushing each other out of the processor's caches.
         """
         waiting = map(int, indices)
-        while chunk := list(islice(waiting, CHUNK)):
-            shots = [self._shot(body) for body in self.scene.bodies(chunk)]
-            yield from [self._render(shot) for shot in shots]
+        while some := list(islice(waiting, DRAWN)):
+            drawn = self.scene.recipes.draw(some)
+            for start in range(0, len(drawn), CHUNK):
+                shots = [self._shot(body) for body in self.scene.bodies(drawn[start : start + CHUNK])]
+                yield from [self._render(shot) for shot in shots]
 
     def sample_from(self, recipe: Recipe) -> Sample:
         """Make a sample again from its recipe."""

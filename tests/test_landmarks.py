@@ -367,7 +367,7 @@ def test_bone_ends_divide_the_way_from_the_tip_to_the_last_joint(projection, sid
 
 def test_bone_ends_of_open_hands_are_visible_and_lie_between_back_and_front():
     subject = scene("paper_hand", "fingertip_bones")
-    bodies = subject.bodies(range(100))
+    bodies = subject.bodies(subject.recipes.draw(range(100)))
     visible = np.array([body.labels.visible for body in bodies])
     assert visible[:, 1:].all()
     assert visible[:, 0].mean() > 0.85  # the index finger lies before the other thumbs

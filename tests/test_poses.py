@@ -192,7 +192,7 @@ def test_recipes_are_independent_of_count_and_can_be_made_again(name):
 def test_samples_do_not_depend_on_those_made_with_them():
     scene = Scene(load_spec("hand"))
     indices = [5, 3, 2**31, *range(40)]
-    together = scene.bodies(indices)
+    together = scene.bodies(scene.recipes.draw(indices))
 
     assert any(body.recipe.pose["redraws"] for body in together)
     for index, body in zip(indices, together, strict=True):
