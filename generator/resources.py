@@ -17,7 +17,7 @@ from synthgen.spec import Spec
 if TYPE_CHECKING:  # the doctor looks at the machine without the packages that write shards
     from synthgen.generator.shards import ShardPlan
 
-WORKER_MEMORY = 580_000_000
+WORKER_MEMORY = 590_000_000
 """Bytes of one worker at work, measured: Blender, the model and Dask."""
 _FIXED_BYTES = {"hand": 5_900, "body": 10_500}
 """Per sample: labels, tar headers and padding, the label tables."""

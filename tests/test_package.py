@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,11 @@ PACKAGES: dict[str, str] = PROJECT["tool"]["setuptools"]["package-dir"]
 SHIPPED = {".py", ".yaml", ".json", ".txt", ".typed"}
 NOT_SHIPPED = {".pyc", ".nbi", ".nbc"}
 """What Python and numba keep beside the modules."""
+PYTHONS = os.environ.get("SYNTHGEN_PYTHONS", os.pathsep.join(("python3.12", "python3.13"))).split(os.pathsep)
+"""Interpreters that Blender is not built for; the variable names those that are not on the path."""
+LARGE = ("anny", "torch")
+"""What only baking and training need; of anny itself the version is asked for."""
+RENDER = ("render", "--spec", "hand", "--engine", "raster", "--count", "100", "--workers", "1", "--out")
 
 pytestmark = pytest.mark.slow
 
@@ -29,7 +35,7 @@ def run(*arguments: object, cwd: Path, **environment: str) -> str:
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -129,3 +135,45 @@ def test_the_version_stands_in_one_place_and_the_same_in_all(installed):
     version = run(sys.executable, "-c", code, cwd=installed, PYTHONPATH=str(installed)).strip()
 
     assert version == PROJECT["project"]["version"] == importlib.metadata.version("synthgen")
+
+
+def name_of(requirement: str) -> str:
+    return re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
+
+
+def command_of(python: str, wheel: Path, folder: Path) -> Path:
+    """Return the synthgen command of a new environment of another Python, without what is large."""
+    folder.mkdir()
+    constraints = folder / "constraints.txt"
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    # The pinned numpy is that of Blender's Python.
+    constraints.write_text("\n".join(line for line in lines if name_of(line) != "numpy"), encoding="utf-8")
+    small = [requirement for requirement in PROJECT["project"]["dependencies"] if name_of(requirement) not in LARGE]
+    run(python, "-m", "venv", "venv", cwd=folder)
+    pip = (folder / "venv/bin/python", "-m", "pip", "install", "-q", "-c", constraints)
+    run(*pip, *small, cwd=folder)
+    run(*pip, "--no-deps", "anny", wheel, cwd=folder)
+    return folder / "venv/bin/synthgen"
+
+
+def archives(folder: Path) -> list[str]:
+    return [line for line in (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines() if line.endswith(".tar")]
+
+
+@pytest.mark.parametrize("name", PYTHONS)
+def test_the_raster_engine_gives_the_same_bytes_on_pythons_without_blender(name, wheel, tmp_path):
+    python = shutil.which(name)
+    if (
+        python is None
+        or subprocess.run([python, "-c", "import ensurepip"], check=False, capture_output=True).returncode
+    ):
+        pytest.skip(f"{name} is not at hand; SYNTHGEN_PYTHONS may name one")
+    here, there = Path(sys.executable).with_name("synthgen"), command_of(python, wheel, tmp_path / "other")
+
+    run(here, *RENDER, tmp_path / "here", cwd=tmp_path)
+    run(there, *RENDER, tmp_path / "there", cwd=tmp_path)
+
+    with pytest.raises(AssertionError, match="No module named 'bpy'"):
+        run(there.with_name("python"), "-c", "import bpy", cwd=tmp_path)
+    assert archives(tmp_path / "here")
+    assert archives(tmp_path / "there") == archives(tmp_path / "here")
