@@ -158,6 +158,12 @@ def test_fine_tuning_starts_from_the_weights_and_from_scratch_alike(experiment, 
     assert tuned.place.updates == real.place.updates
 
 
+def test_gradients_are_clipped_on_depth_alone(experiment):
+    assert (experiment.tuning("mask").recipe.clip, experiment.tuning("depth").recipe.clip) == (None, 1.0)
+    own = replace(experiment, tune=experiment.recipe)
+    assert (own.tuning("depth").recipe.clip, own.tuning("depth").recipe.input) == (None, "depth")
+
+
 def test_a_network_learns_the_scans_it_is_tuned_to(home):
     scans = read_scanset(home / "scans.h5")
     recipe = Recipe(epochs=40, dropout=0.0, artefacts=False)

@@ -197,6 +197,18 @@ def test_updates_are_sgd_with_momentum_by_hand():
         assert math.isclose(model.weight.item(), weight, rel_tol=1e-5)
 
 
+@pytest.mark.parametrize(("clip", "step"), [(None, 3.25), (100.0, 3.25), (0.5, 0.5)])
+def test_a_long_gradient_is_shortened(clip, step):
+    model = Line()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1)
+    batch = Batch(torch.tensor([1, 3], dtype=torch.uint8).reshape(2, 1, 1, 1), torch.tensor([[1.0], [4.1666667]]),
+                  torch.zeros(2), torch.zeros(2), 2)  # fmt: skip
+
+    train_step(model, optimizer, batch, Machine(channels_last=False), clip)
+
+    assert math.isclose(model.weight.item(), 2 - step, rel_tol=1e-5)
+
+
 # Recipes
 
 

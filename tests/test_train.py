@@ -15,7 +15,7 @@ from fake_balls import make_dataset, small_spec
 from synthgen.errors import SynthgenError
 from synthgen.training import train as train_module
 from synthgen.training.augment import Augmentation
-from synthgen.training.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from synthgen.training.checkpoint import CheckpointError, has_checkpoint, load_checkpoint, save_checkpoint
 from synthgen.training.job import Keeping, dataset_job
 from synthgen.training.label_space import LabelSpace
 from synthgen.training.machine import Machine, find_machine
@@ -336,6 +336,17 @@ def test_other_errors_of_torch_are_not_taken_for_a_lack_of_memory(dataset, monke
     monkeypatch.setattr(train_module, "train_step", step)
     with pytest.raises(RuntimeError, match="shapes differ"):
         train(dataset_job(dataset, RECIPE), MACHINE)
+
+
+@pytest.mark.parametrize(("clip", "fix"), [(None, "or set clip to 1"), (1e30, "or lower clip")])
+def test_a_loss_that_is_no_number_ends_the_training(dataset, tmp_path, clip, fix):
+    recipe = RECIPE.changed(rate={"first": 1e9}, clip=clip, samples=100)
+    with pytest.raises(
+        SynthgenError, match=rf"^rate.first: value 1e\+09; the loss is (nan|inf) after .*{fix}, in the r"
+    ):
+        train(dataset_job(dataset, recipe), MACHINE, Keeping(tmp_path / "run"))
+
+    assert not has_checkpoint(tmp_path / "run")
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,8 @@ class Experiment:
 
     def tuning(self, inputs: Inputs) -> Tuning:
         """Return how networks that look at masks, or at depth, are tuned to the scans."""
-        recipe = self.tune_recipe.model_copy(update={"input": inputs})
+        own = {"input": inputs}
+        recipe = self.tune.model_copy(update=own) if self.tune else tuning_recipe(self.recipe.model_copy(update=own))
         return Tuning(self.scans, self.scans_sha256, "scan set", recipe, self.machine)
 
     def identity(self) -> str:

@@ -72,6 +72,12 @@ class Recipe(BaseModel):
     batch: Whole = Field(100, ge=1, le=1_000_000, description="Samples of an update, over all GPUs together.")
     rate: Rate = Field(Rate(), description="The learning rate.")
     momentum: float = Field(0.9, ge=0, lt=1, strict=True, description="Share of the last step that goes on.")
+    clip: float | None = Field(
+        None,
+        gt=0,
+        strict=True,
+        description="Longest gradient, of all weights together; a longer one is shortened to it.",
+    )
     weight_decay: float = Field(0.0, ge=0, strict=True, description="Pull of the weights towards 0.")
     artefacts: bool = Field(default=True, strict=True, description="Put the dataset's artefacts on its masks.")
     augmentation: Augmentation | None = Field(None, description="Turn, scale and shift the patches.")

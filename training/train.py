@@ -5,6 +5,7 @@ these on the place in the training alone. So a training that was killed goes on 
 weights, bit for bit on a CPU with the same number of threads.
 """
 
+import math
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -50,7 +51,7 @@ def train(job: Job, machine: Machine, keeping: Keeping | None = None, listener: 
 
     Raises:
         CheckpointError: The folder holds another training, or cannot be written.
-        SynthgenError: The batch does not fit into memory.
+        SynthgenError: The batch does not fit into memory, or the loss is no number any more.
 
     """
     listener = listener or Silent()
@@ -88,14 +89,18 @@ def evaluate(model: nn.Module, batches: Batches, labels: LabelSpace, machine: Ma
     return total / count if count else float("nan")
 
 
-def train_step(model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, machine: Machine) -> Tensor:
-    """Update the weights by one batch, and return its loss, still on the device."""
+def train_step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, batch: Batch, machine: Machine, clip: float | None = None
+) -> Tensor:
+    """Update the weights by one batch, its gradient no longer than ``clip``; return its loss, still on the device."""
     images, targets = machine.images(batch.images), machine.tensor(batch.targets)
     with machine.precision():
         # Several processes' gradients are averaged, so each divides by its even share of the batch.
         loss = model(images, targets, batch.total / machine.ranks.count)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
+    if clip is not None:
+        nn.utils.clip_grad_norm_(model.parameters(), clip)
     optimizer.step()
     return loss.detach()
 
@@ -139,7 +144,7 @@ class _Run:
         torch.manual_seed(int(seed.integers(2**63)))
         self.model.train()
         try:
-            self.loss += train_step(self.running, self.optimizer, batch, self.machine)
+            self.loss += train_step(self.running, self.optimizer, batch, self.machine, self.job.recipe.clip)
         except (torch.OutOfMemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -218,6 +223,10 @@ def _tell(
     """Write a line of the log, and begin the next mean."""
     rate, per_epoch = pace
     loss, place, epochs = run.mean_loss(), run.place, run.job.recipe.epochs
+    if not math.isfinite(loss):
+        first, fix = run.job.recipe.rate.first, "or lower clip" if run.job.recipe.clip else "or set clip to 1"
+        raise SynthgenError(f"rate.first: value {first:g}; the loss is {loss:g} after {place.updates} updates, "
+                            f"lower the rate {fix}, in the recipe")  # fmt: skip
     seconds = time.monotonic() - run.began
     per_s = run.samples / seconds if seconds > 0 else 0.0
     for log in logs:
