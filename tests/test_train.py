@@ -349,6 +349,14 @@ def test_a_loss_that_is_no_number_ends_the_training(dataset, tmp_path, clip, fix
     assert not has_checkpoint(tmp_path / "run")
 
 
+def test_weights_that_are_no_numbers_are_never_kept(dataset, tmp_path):
+    recipe = RECIPE.changed(rate={"first": 1e42}, samples=RECIPE.batch, epochs=1)  # its only loss is a number
+    with pytest.raises(SynthgenError, match=r"^rate.first: value 1e\+42; a weight is no number after 1 updates, lower"):
+        train(dataset_job(dataset, recipe), MACHINE, Keeping(tmp_path / "run"))
+
+    assert not has_checkpoint(tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("device", "fault"), [("gpu", "give auto, cpu, cuda"), ("cuda:99", "torch finds"), ("cpu:1", "give")]
 )

@@ -54,10 +54,10 @@ class Experiment:
     depth: bool = True
     """Do the depth experiment too, where the scans have depth."""
 
-    @property
-    def tune_recipe(self) -> Recipe:
-        """How networks are tuned to the scans, from weights and from scratch alike."""
-        return self.tune or tuning_recipe(self.recipe)
+    def tune_recipe(self, inputs: Inputs) -> Recipe:
+        """Return how networks that look at masks, or at depth, are tuned, from weights and from scratch alike."""
+        own = {"input": inputs}
+        return self.tune.model_copy(update=own) if self.tune else tuning_recipe(self.recipe.model_copy(update=own))
 
     @property
     def cut(self) -> tuple[Fold, ...]:
@@ -66,9 +66,7 @@ class Experiment:
 
     def tuning(self, inputs: Inputs) -> Tuning:
         """Return how networks that look at masks, or at depth, are tuned to the scans."""
-        own = {"input": inputs}
-        recipe = self.tune.model_copy(update=own) if self.tune else tuning_recipe(self.recipe.model_copy(update=own))
-        return Tuning(self.scans, self.scans_sha256, "scan set", recipe, self.machine)
+        return Tuning(self.scans, self.scans_sha256, "scan set", self.tune_recipe(inputs), self.machine)
 
     def identity(self) -> str:
         """What the results depend on, as JSON.
@@ -110,9 +108,10 @@ def _begin(experiment: Experiment) -> None:
     different = experiment.dataset.domain.difference(domain_of(experiment.scans.info))
     if different:
         raise SynthgenError(f"--scans: dataset and scan set differ in {different}; build the scans for its spec")
-    field = _unlike(experiment.tune_recipe, experiment.recipe)
+    tuned = experiment.tune_recipe("mask")
+    field = _unlike(tuned, experiment.recipe)
     if field:
-        here, there = getattr(experiment.tune_recipe, field), getattr(experiment.recipe, field)
+        here, there = getattr(tuned, field), getattr(experiment.recipe, field)
         raise SynthgenError(f"--tune-recipe: its {field} is {here}, not {there}; give one that fits --recipe")
     experiment.cut  # noqa: B018 (refuses too few subjects before any work)
     plan, identity = experiment.out / PLAN, experiment.identity()
@@ -255,7 +254,7 @@ def _kept(experiment: Experiment, name: str, make: Maker, listener: Listener) ->
 
 
 def _write(experiment: Experiment, predictions: Mapping[str, Prediction], results: Results, gap: Gap | None) -> None:
-    out, recipe, tuned = experiment.out, experiment.recipe, experiment.tune_recipe
+    out, recipe, tuned = experiment.out, experiment.recipe, experiment.tune_recipe("mask")
     content = results_json(results) | {"gap": gap and asdict(gap) | {"ratio": gap.ratio}}
     write_file(out / "results.json", (json.dumps(content, indent=1) + "\n").encode())
     write_file(out / "errors.csv", errors_csv(experiment.scans, results).encode())

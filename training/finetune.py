@@ -56,16 +56,9 @@ def tuning_recipe(recipe: Recipe) -> Recipe:
     On depth, gradients are clipped: from scratch on a few scans, the paper's rate ends in NaN within six updates.
     """
     rate = Rate(first=0.01, drop=0.1, drop_after=(500,))
-    changes: dict[str, object] = {
-        "name": f"{recipe.name}_ft",
-        "samples": None,
-        "epochs": 700,
-        "rate": rate,
-        "artefacts": False,
-    }
-    if recipe.input == "depth" and recipe.clip is None:
-        changes["clip"] = _DEPTH_CLIP
-    return recipe.model_copy(update=changes)
+    clip = _DEPTH_CLIP if recipe.input == "depth" and recipe.clip is None else recipe.clip
+    changes = {"name": f"{recipe.name}_ft", "samples": None, "epochs": 700, "rate": rate, "artefacts": False}
+    return recipe.model_copy(update=changes | {"clip": clip})
 
 
 def scan_block(scans: Sequence[Scan], inputs: Inputs) -> Block:

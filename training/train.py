@@ -156,15 +156,28 @@ class _Run:
         )
 
     def checkpoint(self) -> Checkpoint:
-        """Return what is needed to go on."""
+        """Return what is needed to go on.
+
+        Raises:
+            SynthgenError: There is no going on: a weight is no number.
+        """
         place = replace(self.place, loss_sum=float(self.loss))
         weights = {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
+        if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
+            raise self.diverged("a weight is no number")
         momentum = {}
         for name, parameter in self.model.named_parameters():
             buffer = self.optimizer.state[parameter].get("momentum_buffer")
             if buffer is not None and place.epoch < self.job.recipe.epochs:
                 momentum[name] = buffer.detach().cpu().clone()
         return Checkpoint(self.job.domain, self.job.recipe, self.job.history, place, weights, momentum)
+
+    def diverged(self, what: str) -> SynthgenError:
+        """Return the error of a training that leads nowhere any more."""
+        recipe = self.job.recipe
+        fix = "or lower clip" if recipe.clip else "or set clip to 1"
+        return SynthgenError(f"rate.first: value {recipe.rate.first:g}; {what} after {self.place.updates} updates, "
+                             f"lower the rate {fix}, in the recipe")  # fmt: skip
 
     def mean_loss(self) -> float:
         """Return the mean loss since the last line of the log, over all processes."""
@@ -224,9 +237,7 @@ def _tell(
     rate, per_epoch = pace
     loss, place, epochs = run.mean_loss(), run.place, run.job.recipe.epochs
     if not math.isfinite(loss):
-        first, fix = run.job.recipe.rate.first, "or lower clip" if run.job.recipe.clip else "or set clip to 1"
-        raise SynthgenError(f"rate.first: value {first:g}; the loss is {loss:g} after {place.updates} updates, "
-                            f"lower the rate {fix}, in the recipe")  # fmt: skip
+        raise run.diverged(f"the loss is {loss:g}")
     seconds = time.monotonic() - run.began
     per_s = run.samples / seconds if seconds > 0 else 0.0
     for log in logs:
