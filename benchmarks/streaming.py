@@ -115,24 +115,23 @@ def read(root: Path) -> None:
                   f"({ratios.min():.1f} to {ratios.max():.1f})", flush=True)  # fmt: skip
 
 
-def train(root: Path, device: str) -> None:
-    import torch
-
+def train(root: Path, device: str, precision: str) -> None:
     from synthgen.training.job import dataset_job
     from synthgen.training.machine import find_machine
     from synthgen.training.model import build_model
+    from synthgen.training.optimizer import build_optimizer
     from synthgen.training.recipe import load_recipe
     from synthgen.training.source import open_dataset, open_source
     from synthgen.training.stream import prefetched
     from synthgen.training.train import train_step
 
-    machine = find_machine(device)
+    machine, recipe = find_machine(device, precision), load_recipe("paper_hand")
     dataset = open_dataset(open_source(root))
-    domain, steps = dataset.domain, STEPS if device == "cpu" else 50 * STEPS
-    job = dataset_job(dataset, load_recipe("paper_hand"))
+    domain, steps = dataset.domain, 50 * STEPS if machine.on_gpu else STEPS
+    job = dataset_job(dataset, recipe)
     model = machine.place(build_model("paper", job.data.preparation.labels, len(domain.landmarks), 0.5, 0))
     running = machine.wrap(model.train())
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9, fused=True)
+    optimizer = build_optimizer(model, recipe.changed(rate={"first": 0.001}))
     memory = list(itertools.islice(iter(job.data.epoch(0)), 8))
 
     def timed(batches: Callable[[], Iterator]) -> float:
@@ -151,11 +150,11 @@ def train(root: Path, device: str) -> None:
             prefetched(job.data.epoch(e), 0, machine.threads) for e in itertools.count()
         )
 
-    ratios = []
+    ratios, kind = [], "bfloat16" if machine.bf16 else "float32"
     for turn in range(ROUNDS):
         stored, stream = timed(lambda: itertools.cycle(memory)), timed(streamed)
         ratios.append(stream / stored)
-        print(f"train on {machine.device}, turn {turn + 1}: {stored:,.0f} samples/s from memory, "
+        print(f"train on {machine.device}, {kind}, turn {turn + 1}: {stored:,.0f} samples/s from memory, "
               f"{stream:,.0f} streamed, ratio {ratios[-1]:.3f}", flush=True)  # fmt: skip
     print(f"train: median ratio {np.median(ratios):.3f}; 30 epochs of 2,112,000 samples would take "
           f"{30 * 2_112_000 / stream / 3600:,.1f} h by extrapolation")  # fmt: skip
@@ -166,10 +165,11 @@ if __name__ == "__main__":
     parser.add_argument("--data", type=Path, required=True, help="dataset folder; some thousand samples at least")
     parser.add_argument("--what", choices=("read", "train"), required=True)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--precision", choices=("auto", "float32", "bfloat16"), default="auto")
     options = parser.parse_args()
     if options.what == "read":
         one_core()
         read(options.data)
     else:
-        train(options.data, options.device)
+        train(options.data, options.device, options.precision)
     sys.stdout.flush()

@@ -38,6 +38,12 @@ InitOption = Annotated[
     str | None, typer.Option("--init", help="Network that is trained already: a folder, or hf://owner/name.")
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+PrecisionOption = Annotated[
+    Literal["auto", "float32", "bfloat16"],
+    typer.Option(
+        "--precision", help="In which layers are computed; auto: bfloat16 on a GPU that has it, else float32."
+    ),
+]
 _IMAGES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".png", ".jpg", ".jpeg", ".dcm")
 
 
@@ -74,6 +80,7 @@ def train(
     arch: ArchOption = None,
     inputs: InputOption = None,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
     compiled: Annotated[
         bool, typer.Option("--compile", help="Compile the network: a minute at the start, then faster on a GPU.")
     ] = False,
@@ -87,7 +94,7 @@ def train(
     from synthgen.training.machine import find_machine, processes
     from synthgen.training.train import train as run
 
-    machine, chosen = find_machine(device, compile_model=compiled), _recipe(recipe, inputs, arch)
+    machine, chosen = find_machine(device, precision, compile_model=compiled), _recipe(recipe, inputs, arch)
     source = live or DataOptions(data or "", cache, no_cache)
     with _listening() as listener, _job(source, chosen, machine, listener) as job, processes(machine):
         done = run(job, machine, Keeping(out, tensorboard=tensorboard), listener)
@@ -120,6 +127,7 @@ def finetune(
     inputs: InputOption = None,
     cache: CacheOption = None,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
 ) -> None:
     """Fine-tune a network on real scans under a cross-validation, and once more on all of them, for use."""
     from synthgen.storage import file_sha256
@@ -136,7 +144,7 @@ def finetune(
     base = load_checkpoint(begun).recipe if begun else _recipe("paper_hand", None)
     base = base.changed(input=inputs) if inputs else base
     chosen = _recipe(recipe, inputs) if recipe else tuning_recipe(base)
-    tuning = Tuning(found, file_sha256(scans), scans.name, chosen, find_machine(device))
+    tuning = Tuning(found, file_sha256(scans), scans.name, chosen, find_machine(device, precision))
     with _listening() as listener:
         results = run(Request(tuning, cut, out, begun), listener)
     overall = results.methods[METHOD].overall
@@ -161,6 +169,7 @@ def experiment(
     ] = None,
     no_depth: Annotated[bool, typer.Option("--no-depth", help="Leave the depth experiment out.")] = False,
     device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
 ) -> None:
     """Compare all methods of the paper under one cross-validation: tables, figures and a report page."""
     from synthgen.storage import file_sha256
@@ -179,7 +188,7 @@ def experiment(
             recipe=chosen,
             folds=parse_folds(folds),
             out=out,
-            machine=find_machine(device),
+            machine=find_machine(device, precision),
             init=begun,
             command=shlex.join(["synthgen", *sys.argv[1:]]),
             tune=_recipe(tune_recipe, None) if tune_recipe else None,

@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 from torch import nn
 
 from synthgen.errors import SpecError, SynthgenError
+from synthgen.training.finetune import tuning_recipe
 from synthgen.training.label_space import LabelSpace
 from synthgen.training.landmark_net import LandmarkNet, landmark_loss
 from synthgen.training.machine import Machine
 from synthgen.training.memory import is_out_of_memory, largest_batch
 from synthgen.training.model import PaperNet, build_model, count_parameters
+from synthgen.training.optimizer import build_optimizer
 from synthgen.training.prepare import Batch
 from synthgen.training.recipe import Rate, Recipe, load_recipe, recipe_names
 from synthgen.training.train import train_step
@@ -183,7 +185,7 @@ class Line(LandmarkNet):
 
 def test_updates_are_sgd_with_momentum_by_hand():
     model, rates, weight, speed = Line(), (0.1, 0.05, 0.02), 2.0, 0.0
-    optimizer = torch.optim.SGD(model.parameters(), lr=1, momentum=0.9, fused=True)
+    optimizer = build_optimizer(model, Recipe())
     batch = Batch(torch.tensor([1, 3], dtype=torch.uint8).reshape(2, 1, 1, 1), torch.tensor([[1.0], [0.5]]),
                   torch.zeros(2), torch.zeros(2), 2)  # fmt: skip
     for rate in rates:
@@ -194,6 +196,19 @@ def test_updates_are_sgd_with_momentum_by_hand():
         assert math.isclose(float(loss), 0.25 * (errors[0] ** 2 + errors[1] ** 2), rel_tol=1e-6)
         speed = 0.9 * speed + gradient
         weight -= rate * speed
+        assert math.isclose(model.weight.item(), weight, rel_tol=1e-5)
+
+
+def test_updates_of_adam_by_hand():
+    model, recipe = Line(), Recipe(optimizer="adam", rate=Rate(first=0.1), momentum=0.8, squares=0.9, weight_decay=0.5)
+    optimizer, weight, speed, squares = build_optimizer(model, recipe), 2.0, 0.0, 0.0
+    batch = Batch(torch.ones(1, 1, 1, 1, dtype=torch.uint8), torch.tensor([[1.0]]), torch.zeros(1), torch.zeros(1), 1)
+    for step in range(1, 5):
+        gradient = weight - 1
+        train_step(model, optimizer, batch, Machine(channels_last=False))
+        speed, squares = 0.8 * speed + 0.2 * gradient, 0.9 * squares + 0.1 * gradient**2
+        move = speed / (1 - 0.8**step) / (math.sqrt(squares / (1 - 0.9**step)) + 1e-8)
+        weight = weight * (1 - 0.1 * 0.5) - 0.1 * move
         assert math.isclose(model.weight.item(), weight, rel_tol=1e-5)
 
 
@@ -210,6 +225,14 @@ def test_a_long_gradient_is_shortened(clip, step):
 
 
 # Recipes
+
+
+def test_fine_tuning_is_the_papers_whatever_came_before():
+    tuning = tuning_recipe(load_recipe("quick_hand").changed(optimizer="adam"))
+
+    assert (tuning.optimizer, tuning.epochs, tuning.batch, tuning.momentum) == ("sgd", 700, 100, 0.9)
+    assert [tuning.rate.at(epoch, 700, 0.5) for epoch in (0, 499)] == [0.01, 0.01]
+    assert math.isclose(tuning.rate.at(500, 700, 0.0), 0.001)
 
 
 def test_the_built_in_recipes_are_those_of_the_paper():

@@ -170,6 +170,37 @@ def test_any_place_can_be_gone_on_from(dataset, uninterrupted, tmp_path, monkeyp
         assert equal(train(dataset_job(dataset, RECIPE), MACHINE, Keeping(run)), uninterrupted)
 
 
+def test_adam_goes_on_from_any_place_with_what_it_remembers(dataset, tmp_path, monkeypatch):
+    recipe, kept = RECIPE.changed(optimizer="adam", rate=Rate(first=0.001)), []
+    monkeypatch.setattr(train_module, "save_checkpoint", lambda _, checkpoint: kept.append(checkpoint))
+    whole = train(dataset_job(dataset, recipe), MACHINE, Keeping(tmp_path / "run", save_every_s=0))
+    monkeypatch.undo()
+
+    assert not whole.momentum
+    for number in (1, 8):
+        halfway = kept[number]
+        save_checkpoint(tmp_path / f"{number}", halfway)
+        save_checkpoint(tmp_path / f"{number}-forgetful", replace(halfway, momentum={}))
+        weights, squares = set(halfway.weights), {f"squares/{name}" for name in halfway.weights}
+        assert set(halfway.momentum) == weights | squares
+        assert equal(train(dataset_job(dataset, recipe), MACHINE, Keeping(tmp_path / f"{number}")), whole)
+        forgetful = train(dataset_job(dataset, recipe), MACHINE, Keeping(tmp_path / f"{number}-forgetful"))
+        assert not equal(forgetful, whole)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_momentum_of_another_network_is_refused(dataset, tmp_path, monkeypatch, optimizer):
+    recipe, kept = RECIPE.changed(optimizer=optimizer, epochs=1), []
+    monkeypatch.setattr(train_module, "save_checkpoint", lambda _, checkpoint: kept.append(checkpoint))
+    train(dataset_job(dataset, recipe), MACHINE, Keeping(tmp_path / "run", save_every_s=0))
+    monkeypatch.undo()
+    name = "regressor.7.weight"
+    save_checkpoint(tmp_path / "run", replace(kept[0], momentum={**kept[0].momentum, name: torch.zeros(10, 1)}))
+
+    with pytest.raises(SynthgenError, match=f"momentum: {name} is 10x1, not as its weight; restore the checkpoint"):
+        train(dataset_job(dataset, recipe), MACHINE, Keeping(tmp_path / "run"))
+
+
 def test_short_epochs_are_not_all_saved(dataset, uninterrupted, tmp_path, monkeypatch):
     kept = []
     monkeypatch.setattr(train_module, "save_checkpoint", lambda _, checkpoint: kept.append(checkpoint))
@@ -363,6 +394,16 @@ def test_weights_that_are_no_numbers_are_never_kept(dataset, tmp_path):
 def test_a_device_that_is_not_there_is_refused(device, fault):
     with pytest.raises(SynthgenError, match=f"--device: value {device}; {fault}"):
         find_machine(device)
+
+
+@pytest.mark.parametrize(("precision", "bf16"), [("auto", False), ("float32", False), ("bfloat16", True)])
+def test_the_precision_is_float32_on_a_cpu_unless_asked_otherwise(precision, bf16):
+    machine = find_machine("cpu", precision)
+
+    with machine.precision():
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert machine.bf16 == bf16
+    assert product.dtype == (torch.bfloat16 if bf16 else torch.float32)
 
 
 def test_the_machine_of_torchrun_is_its_process(monkeypatch):

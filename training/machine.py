@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +15,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from synthgen.errors import SynthgenError
 from synthgen.training.stream import ALONE, Ranks
+
+Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -82,11 +84,14 @@ class Machine:
         return float(number)
 
 
-def find_machine(device: str = "auto", *, compile_model: bool = False, threads: int | None = None) -> Machine:
+def find_machine(
+    device: str = "auto", precision: Precision = "auto", *, compile_model: bool = False, threads: int | None = None
+) -> Machine:
     """Return the machine that there is; under ``torchrun``, this process' share of it.
 
     Args:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: In which layers are computed: ``auto`` is bfloat16 on a GPU that has it, else float32.
         compile_model: Compile the network: in long trainings on a GPU that minute is soon made up for.
         threads: That make batches; one on CPUs, which train with all cores, and half of the cores for a GPU.
 
@@ -109,7 +114,7 @@ def find_machine(device: str = "auto", *, compile_model: bool = False, threads: 
         threads = max((os.cpu_count() or 2) // (2 * ranks.count), 1) if threads is None else threads
     if compile_model:
         _check_compiler(kind)
-    bf16 = kind == "cuda" and torch.cuda.is_bf16_supported()
+    bf16 = kind == "cuda" and torch.cuda.is_bf16_supported() if precision == "auto" else precision == "bfloat16"
     return Machine(device, bf16, compile=compile_model, threads=1 if threads is None else threads, ranks=ranks)
 
 

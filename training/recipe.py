@@ -3,7 +3,7 @@
 import math
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
@@ -71,7 +71,13 @@ class Recipe(BaseModel):
     epochs: Whole = Field(30, ge=1, le=1_000_000, description="Times that every sample is seen.")
     batch: Whole = Field(100, ge=1, le=1_000_000, description="Samples of an update, over all GPUs together.")
     rate: Rate = Field(Rate(), description="The learning rate.")
+    optimizer: Literal["sgd", "adam"] = Field(
+        "sgd", description="How weights move along the gradient: sgd as in the paper, or adam, which learns sooner."
+    )
     momentum: float = Field(0.9, ge=0, lt=1, strict=True, description="Share of the last step that goes on.")
+    squares: float = Field(
+        0.99, ge=0, lt=1, strict=True, description="Share of adam's mean squared gradient that goes on."
+    )
     clip: float | None = Field(
         None,
         gt=0,

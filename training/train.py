@@ -30,6 +30,7 @@ from synthgen.training.log import CsvLog, Line, Log, TensorBoardLog
 from synthgen.training.machine import Machine
 from synthgen.training.memory import is_out_of_memory, largest_batch
 from synthgen.training.model import build_model
+from synthgen.training.optimizer import build_optimizer, remember, remembered
 from synthgen.training.prepare import Batch
 from synthgen.training.stream import Batches, prefetched
 
@@ -121,14 +122,9 @@ class _Run:
                 raise CheckpointError(f"weights: are not those of network {recipe.arch} for this data") from None
         self.model = machine.place(model)
         self.running = machine.wrap(self.model)
-        self.optimizer = torch.optim.SGD(
-            self.model.parameters(), lr=recipe.rate.first, momentum=recipe.momentum, weight_decay=recipe.weight_decay,
-            fused=True,
-        )  # fmt: skip
-        for name, parameter in self.model.named_parameters():
-            if begun and name in begun.momentum:
-                buffer = torch.empty_like(parameter).copy_(begun.momentum[name])
-                self.optimizer.state[parameter]["momentum_buffer"] = buffer
+        self.optimizer = build_optimizer(self.model, recipe)
+        if begun:
+            remember(self.optimizer, self.model, begun.momentum, begun.place.updates)
         self.loss = torch.tensor(self.place.loss_sum, dtype=torch.float64, device=machine.device)
         self.began, self.samples = time.monotonic(), 0
 
@@ -165,11 +161,7 @@ class _Run:
         weights = {name: tensor.detach().cpu().clone() for name, tensor in self.model.state_dict().items()}
         if not all(bool(tensor.isfinite().all()) for tensor in weights.values()):
             raise self.diverged("a weight is no number")
-        momentum = {}
-        for name, parameter in self.model.named_parameters():
-            buffer = self.optimizer.state[parameter].get("momentum_buffer")
-            if buffer is not None and place.epoch < self.job.recipe.epochs:
-                momentum[name] = buffer.detach().cpu().clone()
+        momentum = remembered(self.optimizer, self.model) if place.epoch < self.job.recipe.epochs else {}
         return Checkpoint(self.job.domain, self.job.recipe, self.job.history, place, weights, momentum)
 
     def diverged(self, what: str) -> SynthgenError:
