@@ -227,10 +227,12 @@ def test_a_long_gradient_is_shortened(clip, step):
 # Recipes
 
 
-def test_fine_tuning_is_the_papers_whatever_came_before():
-    tuning = tuning_recipe(load_recipe("quick_hand").changed(optimizer="adam"))
+@pytest.mark.parametrize(("inputs", "clip"), [("mask", None), ("depth", 1.0)])
+def test_fine_tuning_is_the_papers_whatever_came_before(inputs, clip):
+    tuning = tuning_recipe(load_recipe("quick_hand").changed(input=inputs, optimizer="adam"))
 
     assert (tuning.optimizer, tuning.epochs, tuning.batch, tuning.momentum) == ("sgd", 700, 100, 0.9)
+    assert tuning.clip == clip
     assert [tuning.rate.at(epoch, 700, 0.5) for epoch in (0, 499)] == [0.01, 0.01]
     assert math.isclose(tuning.rate.at(500, 700, 0.0), 0.001)
 
@@ -240,9 +242,11 @@ def test_the_built_in_recipes_are_those_of_the_paper():
     for name in recipe_names():
         recipe = load_recipe(name)
         quick, heatmap = name.startswith("quick"), name.endswith("heatmap")
+        adam = quick and not heatmap
         assert (recipe.arch, recipe.dropout) == (("heatmap", 0.0) if heatmap else ("paper", 0.5))
         assert (recipe.batch, recipe.momentum, recipe.label_range) == (100, 0.9, 1.0)
-        assert (recipe.weight_decay, recipe.rate.first) == (0.0, 0.01)
+        assert (recipe.weight_decay, recipe.clip) == (0.0, None)
+        assert (recipe.optimizer, recipe.rate.first) == (("adam", 0.0003) if adam else ("sgd", 0.01))
         assert (recipe.epochs, recipe.samples) == ((2 if heatmap else 6, 60_000) if quick else (30, None))
         assert recipe.rate.decay == (1.0 if quick else 0.7943)
         assert (recipe.augmentation is not None) == quick
