@@ -166,8 +166,8 @@ def test_the_quick_rate_ends_at_the_papers_last():
     rate = load_recipe("quick_hand").rate
     rates = [rate.at(epoch, 6, part) for epoch in range(6) for part in (0, 0.5)]
 
-    assert rates[0] == 0.01
-    assert rate.at(3, 6, 0) == pytest.approx((0.01 + 1.2576e-5) / 2)
+    assert rates[0] == 0.0003
+    assert rate.at(3, 6, 0) == pytest.approx((0.0003 + 1.2576e-5) / 2)
     assert rate.at(5, 6, 1) == pytest.approx(0.01 * 0.7943**29, rel=1e-4)
     assert rates == sorted(rates, reverse=True)
 
