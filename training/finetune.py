@@ -57,8 +57,8 @@ def tuning_recipe(recipe: Recipe) -> Recipe:
     """
     rate = Rate(first=0.01, drop=0.1, drop_after=(500,))
     clip = _DEPTH_CLIP if recipe.input == "depth" and recipe.clip is None else recipe.clip
-    changes = {"name": f"{recipe.name}_ft", "samples": None, "epochs": 700, "rate": rate, "artefacts": False}
-    return recipe.model_copy(update=changes | {"clip": clip, "optimizer": "sgd"})
+    paper = {"optimizer": "sgd", "epochs": 700, "rate": rate, "clip": clip}
+    return recipe.model_copy(update=paper | {"name": f"{recipe.name}_ft", "samples": None, "artefacts": False})
 
 
 def scan_block(scans: Sequence[Scan], inputs: Inputs) -> Block:
