@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
@@ -187,23 +188,39 @@ def _interrupts_wait() -> Iterator[None]:
 
 @contextmanager
 def _killed_by_interrupts(renderer: LiveRenderer) -> Iterator[None]:
-    """Have Ctrl-C end the workers first: threads may wait for samples, and the end of the block for these threads."""
-    before = signal.getsignal(signal.SIGINT)
+    """Have Ctrl-C end the workers first: threads may wait for samples, and the end of the block for these threads.
+
+    Python drops an exception that is raised in a callback or in ``__del__``, and a Ctrl-C may come there. Whoever asks
+    the workers next misses them, and that is a Ctrl-C then.
+    """
+    before, hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
     if threading.current_thread() is not threading.main_thread() or not callable(before):
         yield
         return
+    came = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
         try:
             before(number, frame)
         except BaseException:
+            came.set()
             renderer.kill()
             raise
 
+    def tell(dropped: "sys.UnraisableHookArgs") -> None:
+        if not (came.is_set() and issubclass(dropped.exc_type, KeyboardInterrupt)):
+            hook(dropped)
+
     signal.signal(signal.SIGINT, stop)
+    sys.unraisablehook = tell
     try:
         yield
+    except Exception:
+        if came.is_set():
+            raise KeyboardInterrupt from None
+        raise
     finally:
+        sys.unraisablehook = hook
         signal.signal(signal.SIGINT, before)
 
 

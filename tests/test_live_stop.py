@@ -6,15 +6,18 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
+from concurrent.futures import BrokenExecutor
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 from fake_balls import small_spec
 from fake_live import open_balls
 
-from synthgen.generator.live import live_renderer
+from synthgen.generator.live import LiveRenderer, live_renderer
 from synthgen.generator.worker import Source
 
 SCRIPT = """
@@ -146,3 +149,32 @@ def test_ctrl_c_while_workers_start_comes_once_they_have(monkeypatch):
     assert len(begun) == 2
     assert not any(psutil.pid_exists(pid) for pid in begun)
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+def press_where_python_drops_it(_renderer):
+    def callback(_reference):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)  # the handler runs here, and what it raises goes nowhere
+
+    watched = threading.Event()
+    reference = weakref.ref(watched, callback)
+    del watched
+    assert reference() is None
+
+
+def ask_after(happening):
+    with live_renderer(Source(small_spec().model_dump_json(), "raster", open_balls), 1, depth=False) as renderer:
+        happening(renderer)
+        renderer.submit(np.arange(4)).result(timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("happening", "error"), [(press_where_python_drops_it, KeyboardInterrupt), (LiveRenderer.kill, BrokenExecutor)]
+)
+def test_a_dropped_ctrl_c_is_told_of_when_workers_are_missed(capfd, happening, error):
+    hook = sys.unraisablehook
+    with pytest.raises(error):
+        ask_after(happening)
+
+    assert capfd.readouterr().err == ""
+    assert sys.unraisablehook is hook

@@ -188,16 +188,28 @@ def test_adam_goes_on_from_any_place_with_what_it_remembers(dataset, tmp_path, m
         assert not equal(forgetful, whole)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
-def test_momentum_of_another_network_is_refused(dataset, tmp_path, monkeypatch, optimizer):
+NAME = "regressor.7.weight"
+WRONG_SHAPE = ({NAME: torch.zeros(10, 1)}, f"{NAME} is 10x1, not as its weight")
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "change", "message"),
+    [
+        ("sgd", *WRONG_SHAPE),
+        ("adam", *WRONG_SHAPE),
+        ("adam", {NAME: None}, f"{NAME} is missing"),
+        ("adam", {f"squares/{NAME}": None}, f"squares/{NAME} is missing"),
+    ],
+)
+def test_momentum_that_does_not_fit_is_refused(dataset, tmp_path, monkeypatch, optimizer, change, message):
     recipe, kept = RECIPE.changed(optimizer=optimizer, epochs=1), []
     monkeypatch.setattr(train_module, "save_checkpoint", lambda _, checkpoint: kept.append(checkpoint))
     train(dataset_job(dataset, recipe), MACHINE, Keeping(tmp_path / "run", save_every_s=0))
     monkeypatch.undo()
-    name = "regressor.7.weight"
-    save_checkpoint(tmp_path / "run", replace(kept[0], momentum={**kept[0].momentum, name: torch.zeros(10, 1)}))
+    momentum = {name: tensor for name, tensor in (kept[0].momentum | change).items() if tensor is not None}
+    save_checkpoint(tmp_path / "run", replace(kept[0], momentum=momentum))
 
-    with pytest.raises(SynthgenError, match=f"momentum: {name} is 10x1, not as its weight; restore the checkpoint"):
+    with pytest.raises(SynthgenError, match=f"momentum: {message}; restore the checkpoint"):
         train(dataset_job(dataset, recipe), MACHINE, Keeping(tmp_path / "run"))
 
 

@@ -46,19 +46,23 @@ def remember(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[s
         updates: That the other one had done.
 
     Raises:
-        SynthgenError: A tensor has not the shape of its weight.
+        SynthgenError: A tensor has not the shape of its weight, or Adam has one of a weight's two alone.
 
     """
+    kinds = _kinds(optimizer)
     for name, parameter in model.named_parameters():
-        for kind, key in _kinds(optimizer).items():
-            tensor = tensors.get(kind + name)
-            if tensor is None:
-                continue
+        missing = [kind + name for kind in kinds if kind + name not in tensors]
+        if len(missing) == len(kinds):
+            continue
+        if missing:
+            raise SynthgenError(f"momentum: {missing[0]} is missing; restore the checkpoint")
+        for kind, key in kinds.items():
+            tensor = tensors[kind + name]
             if tensor.shape != parameter.shape:
                 shape = "x".join(map(str, tensor.shape))
                 raise SynthgenError(f"momentum: {kind + name} is {shape}, not as its weight; restore the checkpoint")
             optimizer.state[parameter][key] = torch.empty_like(parameter).copy_(tensor)
-        if optimizer.state[parameter] and isinstance(optimizer, torch.optim.AdamW):
+        if isinstance(optimizer, torch.optim.AdamW):
             optimizer.state[parameter]["step"] = torch.tensor(float(updates), device=parameter.device)
 
 
