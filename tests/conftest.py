@@ -16,6 +16,14 @@ settings.register_profile("synthgen", max_examples=25, deadline=None, derandomiz
 settings.load_profile("synthgen")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have recorded: those in a process of xdist have no terminal."""
+    for report in terminalreporter.getreports("passed"):
+        for name, text in report.user_properties:
+            terminalreporter.section(f"{name} of {report.nodeid}")
+            terminalreporter.write_line(text)
+
+
 @pytest.fixture(scope="session")
 def hand() -> BodyModel:
     return ensure_model("hand")
