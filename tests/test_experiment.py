@@ -95,6 +95,8 @@ def test_all_methods_are_compared_and_reported(experiment, results):
     assert all(np.isfinite(method["mean_mm"]) for method in found["methods"].values())
     assert {"CNN(ft)/CNN(real)", "CNN(syn)/CNN(real)", "NN(syn)/NN(real)"} <= set(found["ratios"])
     assert found["depth"]["CNN(ft)"]["mean_mm"] > 0
+    for row in ("## Absolute depth errors, mean ± SD, mm", "| Landmark | Mean depth | CNN(real) | CNN(ft) |"):
+        assert row in (experiment.out / "tables.md").read_text(encoding="utf-8").splitlines()
     assert (experiment.out / "report.html").read_text().startswith("<!doctype html>")
     assert {path.name for path in (experiment.out / "figures").iterdir()} >= {"figure2.png", "figure4.png"}
 

@@ -28,7 +28,7 @@ from synthgen.training.report import Report, report_html
 from synthgen.training.results import Results, compare_methods, results_json
 from synthgen.training.scanset import ScanSet
 from synthgen.training.source import Dataset
-from synthgen.training.tables import errors_csv, landmark_table, markdown, method_table, ratio_table
+from synthgen.training.tables import depth_table, errors_csv, landmark_table, markdown, method_table, ratio_table
 from synthgen.training.train import train
 
 PLAN, INIT_WEIGHTS = "experiment.json", "init_weights_sha256"
@@ -258,7 +258,8 @@ def _write(experiment: Experiment, predictions: Mapping[str, Prediction], result
     content = results_json(results) | {"gap": gap and asdict(gap) | {"ratio": gap.ratio}}
     write_file(out / "results.json", (json.dumps(content, indent=1) + "\n").encode())
     write_file(out / "errors.csv", errors_csv(experiment.scans, results).encode())
-    tables = [method_table(results), ratio_table(results), *(landmark_table(results, name) for name in results.methods)]
+    tables = [method_table(results), ratio_table(results), *([depth_table(results)] if results.depth else [])]
+    tables += [landmark_table(results, name) for name in results.methods]
     write_file(out / "tables.md", "".join(f"## {table.title}\n\n{markdown(table)}\n" for table in tables).encode())
     figures = draw_figures(experiment.scans, predictions, results)
     for figure in figures:

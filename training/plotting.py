@@ -119,7 +119,7 @@ def draw_bars(parts: Sequence[Bars], theme: Theme) -> Any:
     page = new_page(max(6.0, 0.8 * groups, 0.12 * groups * (methods + 1.5)), 2.9 * len(parts) + 0.4, theme)
     handles: dict[str, Any] = {}
     for axes, part in zip(page.subplots(len(parts), squeeze=False)[:, 0], parts, strict=True):
-        handles = _bars(axes, part, theme) | handles
+        handles |= _bars(axes, part, theme)
     legend(page, handles, theme, "outside upper left", columns=min(len(handles), 8))
     return page
 
