@@ -32,7 +32,7 @@ demo: setup ## 2,000 hands and 500 bodies with their contact sheets, in data/
 	@echo "Contact sheets: data/demo_hand/assets/contact_sheet.png data/demo_body/assets/contact_sheet.png"
 
 test: setup check ## lint, types and all tests
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder --durations=25
+	$(BIN)/pytest --durations=25
 
 check: setup view ## lint and types
 	$(BIN)/ruff check .

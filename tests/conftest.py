@@ -17,7 +17,7 @@ settings.load_profile("synthgen")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests have recorded: those in a process of xdist have no terminal."""
+    """Print what tests have recorded, whichever way they are run."""
     for report in terminalreporter.getreports("passed"):
         for name, text in report.user_properties:
             terminalreporter.section(f"{name} of {report.nodeid}")
