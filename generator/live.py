@@ -135,13 +135,13 @@ def live_renderer(source: Source, workers: int, *, depth: bool) -> Iterator[Live
     """
     renderer = LiveRenderer(workers)
     try:
-        with _interrupts_wait(), deaf_to_interrupts(), _one_thread_each():
+        with interrupts_wait(), deaf_to_interrupts(), _one_thread_each():
             for _ in range(workers):
                 renderer.start(source, depth=depth)
         with _killed_by_interrupts(renderer):
             yield renderer
     finally:
-        with _interrupts_wait():
+        with interrupts_wait():
             renderer.close()
 
 
@@ -168,7 +168,7 @@ def live_workers(wanted: int | None, processes: int, machine: Machine) -> tuple[
 
 
 @contextmanager
-def _interrupts_wait() -> Iterator[None]:
+def interrupts_wait() -> Iterator[None]:
     """Have Ctrl-C come after the block: a process that gets half of what it is to do complains of it on the screen.
 
     To block the signal is not enough, for another thread may take it, and the main thread is then told of it.

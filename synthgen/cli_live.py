@@ -64,7 +64,7 @@ def live_options(data: str | None, spec: str | None, steps: int | None, workers:
 def live_training(live: Live, recipe: "Recipe", machine: "Machine", say: Callable[[str], None]) -> Iterator["Job"]:
     """Start the processes that render, and yield the training that they serve; Ctrl-C ends both within seconds."""
     from synthgen.cli import load_scene
-    from synthgen.generator.live import live_renderer, live_workers
+    from synthgen.generator.live import interrupts_wait, live_renderer, live_workers
     from synthgen.generator.resources import this_machine
     from synthgen.generator.shards import plan_shards
     from synthgen.generator.worker import Source
@@ -80,8 +80,10 @@ def live_training(live: Live, recipe: "Recipe", machine: "Machine", say: Callabl
     train, validation = _split(plans, "train"), _split(plans, "validation")
     source = Source(spec.model_dump_json(), spec.engine)
     with live_renderer(source, workers, depth=recipe.input == "depth") as renderer:
-        data = LiveData(spec, train, validation if validation.sizes else None, renderer, _AHEAD * workers)
-        yield live_job(data, recipe, live.steps, machine.ranks)
+        with interrupts_wait():  # pydantic, asked for the spec's hash, makes a warning of a Ctrl-C
+            data = LiveData(spec, train, validation if validation.sizes else None, renderer, _AHEAD * workers)
+            job = live_job(data, recipe, live.steps, machine.ranks)
+        yield job
 
 
 def _split(plans: "tuple[ShardPlan, ...]", split: "Split") -> "LiveSplit":
