@@ -40,7 +40,7 @@ check: setup view ## lint and types
 	$(BIN)/mypy .view/synthgen
 
 docs: setup ## the parts of docs/ that are generated
-	$(BIN)/python -m synthgen.specdoc > docs/spec.md
+	$(BIN)/python -m synthgen.specs.reference > docs/spec.md
 	$(BIN)/python -m benchmarks.landmark_figures
 
 bench: setup ## every measurement that the docs quote; half an hour

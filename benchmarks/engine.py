@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import psutil
 
-from synthgen.generator.blender import BlenderEngine
-from synthgen.generator.blender_process import keep_to_core, leave
+from synthgen.generator.engines.blender import BlenderEngine
+from synthgen.generator.engines.blender_process import keep_to_core, leave
 from synthgen.geometry import Camera
 
 MB = 2**20

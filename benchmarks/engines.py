@@ -11,10 +11,10 @@ import sys
 import numpy as np
 from scipy import ndimage
 
-from synthgen.generator.blender_process import keep_to_core, leave
+from synthgen.generator.engines.blender_process import keep_to_core, leave
+from synthgen.generator.engines.raster import RasterEngine
 from synthgen.generator.pipeline import open_pipeline
-from synthgen.generator.raster import RasterEngine
-from synthgen.specfile import load_spec
+from synthgen.specs.files import load_spec
 
 MASK_PPM, DEPTH_MM, EDGE_MM = 2.0, 0.05, 10.0
 

@@ -21,12 +21,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from synthgen.generator.labels import TOLERANCE_MM, LandmarkTable, landmark_table
+from synthgen.generator.bodies.labels import TOLERANCE_MM, LandmarkTable, landmark_table
 from synthgen.generator.pipeline import Pipeline, open_pipeline
 from synthgen.geometry import Camera, project, unproject
-from synthgen.sample import Sample, decode_sample, encode_sample
-from synthgen.spec import Spec
-from synthgen.specfile import load_spec
+from synthgen.specs.files import load_spec
+from synthgen.specs.spec import Spec
+from synthgen.storage.sample import Sample, decode_sample, encode_sample
 
 LANDMARK_MM, DEPTH_MM, REPROJECTION_PX = 0.05, 0.1, 1e-3
 NUDGE_PX = 1e-4
@@ -200,6 +200,6 @@ def report(name: str, truth: Truth) -> bool:
 
 
 if __name__ == "__main__":
-    from synthgen.generator.blender_process import leave
+    from synthgen.generator.engines.blender_process import leave
 
     leave(0 if main() else 1)

@@ -7,13 +7,13 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from synthgen.distributions import Constant
-from synthgen.generator.blender_process import leave
-from synthgen.generator.pictures import landmark_figure
+from synthgen.generator.engines.blender_process import leave
+from synthgen.generator.exports.sample_pictures import landmark_figure
 from synthgen.generator.pipeline import open_pipeline
-from synthgen.landmark_set import LandmarkSet
-from synthgen.spec import Framing, Image, resolve
-from synthgen.specfile import load_spec
+from synthgen.specs.distributions import Constant
+from synthgen.specs.files import load_spec
+from synthgen.specs.landmark_set import LandmarkSet
+from synthgen.specs.spec import Framing, Image, resolve
 
 FOREARM_MM = 45.0
 """How much forearm the pictures of hands show below the wrist crease, so that the wrist is in them."""

@@ -9,14 +9,14 @@ from itertools import islice
 
 import torch
 
-from synthgen.cli import load_scene
-from synthgen.cli_live import Live, live_training
+from synthgen.cli.main import load_scene
+from synthgen.cli.on_demand import Live, live_training
 from synthgen.generator.pipeline import open_pipeline
-from synthgen.training.job import Job
-from synthgen.training.machine import Machine, find_machine
-from synthgen.training.recipe import Recipe, load_recipe
-from synthgen.training.stream import Batches, prefetched
-from synthgen.training.train import train
+from synthgen.training.loop.config import Recipe, load_recipe
+from synthgen.training.loop.device import Machine, find_machine
+from synthgen.training.loop.job import Job
+from synthgen.training.loop.train import train
+from synthgen.training.streaming.batches import Batches, prefetched
 
 
 class Repeated:

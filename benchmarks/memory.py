@@ -15,10 +15,10 @@ from statistics import median
 
 import psutil
 
-from synthgen.generator.progress import Progress, Silent
-from synthgen.generator.request import RunOptions
-from synthgen.generator.run import run
-from synthgen.specfile import load_spec
+from synthgen.generator.runs.options import RunOptions
+from synthgen.generator.runs.progress import Progress, Silent
+from synthgen.generator.runs.run import run
+from synthgen.specs.files import load_spec
 
 BEGUN = 200
 LIMIT_MB, DRIFT = 600, 0.02

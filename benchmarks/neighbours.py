@@ -11,7 +11,7 @@ import time
 
 import numpy as np
 
-from synthgen.training.baselines import nearest, pack_masks
+from synthgen.training.evaluation.baselines import nearest, pack_masks
 
 BARS_S = 30.0
 _BLOCK = 100_000

@@ -14,7 +14,7 @@ def main() -> None:
     parser.add_argument("--scans", type=Path, required=True)
     parser.add_argument("--results", type=Path, required=True, help="folder that `synthgen experiment` wrote")
     options = parser.parse_args()
-    from synthgen.training.scanset import read_scanset
+    from synthgen.training.scans.scan_set import read_scanset
 
     found = read_scanset(options.scans)
     scale = np.array([scan.mm_per_px for scan in found.scans])[:, None, None]

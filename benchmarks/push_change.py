@@ -12,10 +12,10 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from synthgen.dataset_files import CHECKSUMS
-from synthgen.generator.dataset import open_dataset, seal_dataset
-from synthgen.generator.shards import read_shard, write_shard
-from synthgen.sample import decode_sample, sample_key
+from synthgen.generator.dataset.folder import open_dataset, seal_dataset
+from synthgen.generator.dataset.shards import read_shard, write_shard
+from synthgen.storage.dataset_paths import CHECKSUMS
+from synthgen.storage.sample import decode_sample, sample_key
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from synthgen.spec import load_part
+from synthgen.specs.spec import load_part
 
 TIPS = (20, 24, 28, 32, 36)
 """The points that end the fingers, thumb to little finger."""

@@ -25,15 +25,15 @@ from typing import Any
 
 import numpy as np
 
-from synthgen.depth import encode_depth, nearest_depth
-from synthgen.generator.body import rest_bodies
+from synthgen.generator.bodies.draw import Recipe
+from synthgen.generator.bodies.shape_and_skin import rest_bodies
 from synthgen.generator.pipeline import CHUNK, DRAWN, Pipeline, open_pipeline
-from synthgen.generator.recipe import Recipe
-from synthgen.generator.run import RunOptions, run
-from synthgen.png import write_depth_png, write_mask_png
-from synthgen.sample import Sample, encode_sample, sample_key
-from synthgen.specfile import load_spec
-from synthgen.tar import pack_member
+from synthgen.generator.runs.run import RunOptions, run
+from synthgen.specs.files import load_spec
+from synthgen.storage.depth import encode_depth, nearest_depth
+from synthgen.storage.png import write_depth_png, write_mask_png
+from synthgen.storage.sample import Sample, encode_sample, sample_key
+from synthgen.storage.tar import pack_member
 
 BAR = {"hand": 1200, "body": 300}
 """Samples a second on one core with the raster engine."""

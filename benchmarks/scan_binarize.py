@@ -17,9 +17,9 @@ import time
 import numpy as np
 import psutil
 
-from synthgen.training.binarize import Steps, binarize, choose_threshold
-from synthgen.training.orient import seen, view_of
-from synthgen.training.volumes import Volume
+from synthgen.training.scans.formats.image_types import Volume
+from synthgen.training.scans.orientation import seen, view_of
+from synthgen.training.scans.silhouette import Steps, binarize, choose_threshold
 
 SECONDS, TIMES = 60, 3
 STEP_MM = (0.9766, 0.9766, 1.2)

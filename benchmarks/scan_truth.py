@@ -13,13 +13,13 @@ import numpy as np
 from scipy import ndimage
 
 from synthgen.errors import SynthgenError
-from synthgen.generator.phantom import PhantomOptions, as_scanned, make_phantom, phantom_scene
-from synthgen.generator.raster import RasterEngine
-from synthgen.specfile import load_spec
-from synthgen.training.landmark_files import Points
-from synthgen.training.scan import scan_patch
-from synthgen.training.scan_table import ScanSettings
-from synthgen.training.volumes import Volume
+from synthgen.generator.engines.raster import RasterEngine
+from synthgen.generator.phantoms.phantom import PhantomOptions, as_scanned, make_phantom, phantom_scene
+from synthgen.specs.files import load_spec
+from synthgen.training.scans.formats.image_types import Volume
+from synthgen.training.scans.formats.landmark_files import Points
+from synthgen.training.scans.patch import scan_patch
+from synthgen.training.scans.table import ScanSettings
 
 LEAST_DICE = {1.5: 0.98, 4.0: 0.95}
 BEYOND_PX = 1.5

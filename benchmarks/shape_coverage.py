@@ -4,8 +4,8 @@
 
 For each measure: mean, standard deviation, 1st and 99th percentile of both, and whether the drawn p1 to p99 contains
 people's p1 to p99 with the means less than one of people's standard deviations apart. Fails (exit status 1) where it
-does not. Measures are those of generator/anthropometry.py; drawn people are those of the space aged 18 to 60 (the
-survey's are 17 to 58).
+does not. Measures are those of generator/bodies/anthropometry.py; drawn people are those of the space aged 18 to 60
+(the survey's are 17 to 58).
 """
 
 import argparse
@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from synthgen.blender_assets.bake import ensure_model
 from synthgen.blender_assets.model import BodyModel
-from synthgen.generator.anthropometry import body_measures, hand_measures
-from synthgen.generator.body import rest_body
-from synthgen.seeding import Streams
-from synthgen.shape_space import ShapeSpace
+from synthgen.generator.bodies.anthropometry import body_measures, hand_measures
+from synthgen.generator.bodies.shape_and_skin import rest_body
+from synthgen.randomness.seeding import Streams
 from synthgen.shape_spaces.draw import ShapeDrawer
-from synthgen.spec import load_part
+from synthgen.specs.shape_space import ShapeSpace
+from synthgen.specs.spec import load_part
 
 COLUMNS = {
     "stature": ("stature", 1.0), "mass": ("weightkg", 0.1), "hand_length": ("handlength", 1.0),

@@ -56,7 +56,7 @@ def by_webdataset(root: Path, inputs: str) -> Iterator[int]:
 
 def by_shards(blocks, inputs: str, width: int) -> Iterator[int]:
     """Decoded arrays, shard by shard."""
-    from synthgen.training.block import unpack_depths, unpack_masks
+    from synthgen.training.streaming.packed_samples import unpack_depths, unpack_masks
 
     for number in range(len(blocks.sizes)):
         block = blocks.block(number)
@@ -76,11 +76,11 @@ def rate(samples: Iterator[int], most_s: float = 4.0) -> float:
 
 
 def read(root: Path) -> None:
-    from synthgen.training.blocks import ShardBlocks
-    from synthgen.training.label_space import LabelSpace
-    from synthgen.training.prepare import Preparation
-    from synthgen.training.source import open_dataset, open_source
-    from synthgen.training.stream import Stream
+    from synthgen.training.networks.coordinates import LabelSpace
+    from synthgen.training.streaming.batches import Stream
+    from synthgen.training.streaming.dataset import open_dataset, open_source
+    from synthgen.training.streaming.preparation import Preparation
+    from synthgen.training.streaming.shard_cache import ShardBlocks
 
     dataset = open_dataset(open_source(root))
     domain = dataset.domain
@@ -116,14 +116,14 @@ def read(root: Path) -> None:
 
 
 def train(root: Path, device: str, precision: str) -> None:
-    from synthgen.training.job import dataset_job
-    from synthgen.training.machine import find_machine
-    from synthgen.training.model import build_model
-    from synthgen.training.optimizer import build_optimizer
-    from synthgen.training.recipe import load_recipe
-    from synthgen.training.source import open_dataset, open_source
-    from synthgen.training.stream import prefetched
-    from synthgen.training.train import train_step
+    from synthgen.training.loop.config import load_recipe
+    from synthgen.training.loop.device import find_machine
+    from synthgen.training.loop.job import dataset_job
+    from synthgen.training.loop.optimizer import build_optimizer
+    from synthgen.training.loop.train import train_step
+    from synthgen.training.networks.paper_net import build_model
+    from synthgen.training.streaming.batches import prefetched
+    from synthgen.training.streaming.dataset import open_dataset, open_source
 
     machine, recipe = find_machine(device, precision), load_recipe("paper_hand")
     dataset = open_dataset(open_source(root))

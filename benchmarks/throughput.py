@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from synthgen.generator.blender_process import keep_to_core, leave
+from synthgen.generator.dataset.shards import plan_shards, write_shard
+from synthgen.generator.engines.blender_process import keep_to_core, leave
 from synthgen.generator.pipeline import open_pipeline
-from synthgen.generator.shards import plan_shards, write_shard
-from synthgen.specfile import load_spec
+from synthgen.specs.files import load_spec
 
 ROUNDS = 5
 
@@ -63,7 +63,7 @@ def end_to_end(name: str, count: int) -> None:
 
 
 def workers(name: str, count: int) -> None:
-    from synthgen.generator.run import RunOptions, run
+    from synthgen.generator.runs.run import RunOptions, run
 
     rates = {}
     for n in (1, 2):

@@ -17,7 +17,7 @@ from scipy.sparse import csr_matrix, vstack
 from synthgen.blender_assets.model import BodyModel
 from synthgen.errors import AssetError
 from synthgen.geometry import Floats
-from synthgen.shape_space import ShapeSpace
+from synthgen.specs.shape_space import ShapeSpace
 
 N_BASE_VERTICES = 19158
 MAX_BYTES = 16 * 1024 * 1024

@@ -1,1 +1,1 @@
-"""From a spec to sealed shards: recipes, posed bodies, labels, engines, shards and runs."""
+"""Renderings: from a spec to posed bodies, pixels, exact labels and sealed datasets."""

@@ -10,23 +10,30 @@ from numpy.typing import NDArray
 
 from synthgen.blender_assets.bake import ensure_model
 from synthgen.blender_assets.target import add_targets
-from synthgen.depth import encode_depth, nearest_depth
 from synthgen.errors import EngineError, SpecError
-from synthgen.generator.body import RestBody, rest_bodies, rest_body, skin_points, with_ages, with_targets
-from synthgen.generator.collision import Collider
-from synthgen.generator.compile_ahead import compiling_ahead
-from synthgen.generator.kernels import move, shift_to_grid
-from synthgen.generator.labels import label, landmark_table
-from synthgen.generator.posing import Rig
-from synthgen.generator.raster import RasterEngine
-from synthgen.generator.recipe import POSES_PER_SHAPE, Recipe, Recipes, check_targets
-from synthgen.generator.view import CREASE, GRID_MM, Framer, camera_of, dorsal_view, front_view, turned
+from synthgen.generator.bodies.collision import Collider
+from synthgen.generator.bodies.draw import POSES_PER_SHAPE, Recipe, Recipes, check_targets
+from synthgen.generator.bodies.labels import label, landmark_table
+from synthgen.generator.bodies.mesh_kernels import move, shift_to_grid
+from synthgen.generator.bodies.placement import CREASE, GRID_MM, Framer, camera_of, dorsal_view, front_view, turned
+from synthgen.generator.bodies.posing import Rig
+from synthgen.generator.bodies.shape_and_skin import (
+    RestBody,
+    rest_bodies,
+    rest_body,
+    skin_points,
+    with_ages,
+    with_targets,
+)
+from synthgen.generator.engines.compile_ahead import compiling_ahead
+from synthgen.generator.engines.raster import RasterEngine
 from synthgen.geometry import Camera, Floats
-from synthgen.landmark_set import LandmarkSet
-from synthgen.sample import Labels, Sample
-from synthgen.shape_space import ShapeSpace
-from synthgen.spec import CameraSpace, Framing, Spec, resolve
-from synthgen.specfile import load_spec
+from synthgen.specs.files import load_spec
+from synthgen.specs.landmark_set import LandmarkSet
+from synthgen.specs.shape_space import ShapeSpace
+from synthgen.specs.spec import CameraSpace, Framing, Spec, resolve
+from synthgen.storage.depth import encode_depth, nearest_depth
+from synthgen.storage.sample import Labels, Sample
 
 DRAWN = 256
 """Samples that are drawn at once: numpy's calls are shared among them, and their numbers take 2 MB."""
@@ -290,7 +297,7 @@ def compile_kernels() -> None:
 
 def _engine(name: str) -> Callable[..., Engine]:
     if name == "blender":
-        from synthgen.generator.blender import BlenderEngine  # noqa: PLC0415  # the only way to bpy
+        from synthgen.generator.engines.blender import BlenderEngine  # noqa: PLC0415  # the only way to bpy
 
         return BlenderEngine
     if name == "raster":

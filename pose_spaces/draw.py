@@ -7,11 +7,11 @@ from importlib import resources
 import numpy as np
 import yaml
 
-from synthgen.draws import DrawTable, named, rounded
 from synthgen.errors import SpecError
 from synthgen.geometry import Floats
-from synthgen.pose_space import Angle, ExamplePoseSpace, JointPoseSpace
-from synthgen.seeding import Stream, Streams
+from synthgen.randomness.seeding import Stream, Streams
+from synthgen.specs.draw_table import DrawTable, named, rounded
+from synthgen.specs.pose_space import Angle, ExamplePoseSpace, JointPoseSpace
 
 DECIMALS = 3
 """Recipes are rounded when they are drawn, so that the stored numbers give the same pose again."""

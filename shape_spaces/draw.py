@@ -9,10 +9,10 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.special import betaincinv
 
-from synthgen.draws import DrawTable, named, rounded
 from synthgen.geometry import Floats
-from synthgen.seeding import Streams, substream
-from synthgen.shape_space import ShapeGroup, ShapeSpace, Targets, Who
+from synthgen.randomness.seeding import Streams, substream
+from synthgen.specs.draw_table import DrawTable, named, rounded
+from synthgen.specs.shape_space import ShapeGroup, ShapeSpace, Targets, Who
 
 DECIMALS = 4
 """Recipes are rounded when they are drawn, so that the stored numbers give the same body again."""

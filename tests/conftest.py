@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_dataset import make_dataset
-from hub_process import HubProcess, point_client
 from hypothesis import settings
+from support.fake_dataset import make_dataset
+from support.hub_process import HubProcess, point_client
 
 from synthgen.blender_assets.bake import ensure_model
 from synthgen.blender_assets.model import BodyModel

@@ -1,1 +1,1 @@
-"""Training on streamed shards (not built yet: this package is empty on purpose)."""
+"""From renderings and scans to landmarks: networks, streaming, training, scans, evaluation and prediction."""

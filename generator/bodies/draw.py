@@ -1,0 +1,98 @@
+"""Recipes: every number drawn for a sample, a pure function of (the spec without its count, the index)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from synthgen.blender_assets.model import BodyModel
+from synthgen.errors import SpecError
+from synthgen.generator.bodies.shape_and_skin import target_rows
+from synthgen.pose_spaces.draw import PoseDrawer
+from synthgen.randomness.seeding import Streams
+from synthgen.shape_spaces.draw import ShapeDrawer
+from synthgen.specs.draw_table import DrawTable, named, rounded
+from synthgen.specs.shape_space import ShapeSpace
+from synthgen.specs.spec import CameraSpace, Framing, Spec
+
+_CAMERA = ("distance_mm", "yaw_deg", "pitch_deg", "roll_deg")
+_FRAMING = ("margin", "offset_x", "offset_y")
+_DECIMALS = 4
+POSES_PER_SHAPE = 20
+"""After so many impossible poses the shape is drawn anew too: some thick fingers fit no pose."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The numbers of one sample."""
+
+    index: int
+    shape: dict[str, float]
+    """Phenotypes and targets."""
+    pose: dict[str, float]
+    """Angles in degrees by degree of freedom, and ``redraws``: how many impossible poses were drawn before."""
+    camera: dict[str, float]
+    """View angles in degrees, distance and forearm in mm, margin and offsets."""
+
+
+class Recipes:
+    """A resolved spec, prepared for drawing recipes."""
+
+    def __init__(self, spec: Spec, model: BodyModel) -> None:
+        """Prepare a spec.
+
+        Raises:
+            SpecError: A space names a target or joint that the model does not have.
+        """
+        shape, pose, camera, framing = spec.shape, spec.pose, spec.camera, spec.framing
+        if isinstance(shape, str) or isinstance(pose, str) or isinstance(camera, str) or isinstance(framing, str):
+            msg = "spec: resolve the names of its spaces first"
+            raise TypeError(msg)
+        self._seed = spec.seed
+        self._shape = ShapeDrawer(shape, model.calibration)
+        self._pose = PoseDrawer(pose, spec.model)
+        self._camera = _camera_table(camera, framing)
+
+    def draw(self, indices: Sequence[int]) -> list[Recipe]:
+        """Draw recipes, with the first pose of each, possible or not; they do not depend on what is drawn together."""
+        shapes = self._shape.draw(Streams(self._seed, tuple(indices), "shape"))
+        poses = self._pose.draw(Streams(self._seed, tuple(indices), "pose"))
+        values = self._camera.draw(Streams(self._seed, tuple(indices), "camera"))
+        cameras = named(self._camera.names, rounded(values, _DECIMALS))
+        return [Recipe(*parts) for parts in zip(indices, shapes, poses, cameras, strict=True)]
+
+    def draw_again(self, recipes: Sequence[Recipe], attempt: int) -> list[Recipe]:
+        """Draw other poses for recipes, now and then other shapes too; each attempt, from 1 on, has its own streams."""
+        indices = tuple(recipe.index for recipe in recipes)
+        shapes = [recipe.shape for recipe in recipes]
+        if attempt % POSES_PER_SHAPE == 0:
+            shapes = self._shape.draw(Streams(self._seed, indices, f"shape/{attempt // POSES_PER_SHAPE}"))
+        poses = self._pose.draw(Streams(self._seed, indices, f"pose/{attempt}"))
+        return [replace(recipe, shape=shape, pose=pose)
+                for recipe, shape, pose in zip(recipes, shapes, poses, strict=True)]  # fmt: skip
+
+
+def check_targets(space: ShapeSpace, model: BodyModel) -> tuple[str, ...]:
+    """Return the targets that a shape space draws, all of which move the model.
+
+    Raises:
+        SpecError: One does not; the text names the nearest that does.
+    """
+    drawn = tuple({**space.targets, **{n: d for group in space.groups for n, d in group.targets.items()}})
+    for name in drawn:
+        try:
+            target_rows(model, name)
+        except SpecError as error:
+            import difflib  # noqa: PLC0415  # only for the message
+
+            known = sorted({*model.target_names, *(n[2:] for n in model.target_names if n[:2] in ("l-", "r-"))})
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"see `synthgen target list --model {model.name}`"
+            msg = f"shape.targets: {error}; {hint}"
+            raise SpecError(msg) from None
+    return drawn
+
+
+def _camera_table(camera: CameraSpace, framing: Framing) -> DrawTable:
+    parts = {name: getattr(camera, name) for name in _CAMERA} | {name: getattr(framing, name) for name in _FRAMING}
+    if framing.forearm_mm is not None:
+        parts["forearm_mm"] = framing.forearm_mm
+    return DrawTable(parts)

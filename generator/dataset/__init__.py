@@ -1,0 +1,1 @@
+"""The dataset folder: shards, tables, manifest and card, and their verification."""

@@ -1,0 +1,80 @@
+"""What a dataset's card shows beyond its samples: its landmarks on a body of its own, and its bodies' measures."""
+
+import io
+from collections.abc import Collection
+from functools import lru_cache
+
+from synthgen.generator.dataset.summary import Measurer
+from synthgen.specs.distributions import Constant
+from synthgen.specs.landmark_set import LandmarkSet
+from synthgen.specs.spec import Framing, Image, Spec, resolve, spec_hash
+
+_TRIED = 16
+"""Bodies among which the one that shows most landmarks is taken."""
+_WIDEST, _HIGHEST = 640, 840
+"""Pixels of the picture, before the margins with the names."""
+_MARGIN, _FOREARM_MM = 0.03, 45.0
+"""So that all of the body is large in the picture, and the wrist of a hand is in it."""
+
+
+def landmark_png(spec: Spec) -> bytes:
+    """Draw the landmarks of a spec on one of its own bodies, as PNG."""
+    return _landmark_png(_Picture(resolve(spec)))
+
+
+class _Picture:
+    """A spec as the key of a cache: what it draws does not depend on its count."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec, self._identity = spec, spec_hash(spec)
+
+    def __hash__(self) -> int:
+        return hash(self._identity)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Picture) and other._identity == self._identity
+
+
+@lru_cache(maxsize=8)
+def _landmark_png(picture: _Picture) -> bytes:
+    from synthgen.generator.exports.sample_pictures import landmark_figure  # noqa: PLC0415
+    from synthgen.generator.pipeline import open_pipeline  # noqa: PLC0415 (numba)
+
+    spec = picture.spec
+    if not isinstance(spec.landmarks, LandmarkSet):
+        raise TypeError("spec: resolve() left a name")
+    scale = min(_WIDEST / spec.image.width, _HIGHEST / spec.image.height)
+    image = Image(width=round(spec.image.width * scale), height=round(spec.image.height * scale))
+    forearm = Constant(value=_FOREARM_MM) if spec.model == "hand" else None
+    framing = Framing(margin=Constant(value=_MARGIN), forearm_mm=forearm)
+    pipeline = open_pipeline(spec.model_copy(update={"image": image, "framing": framing}), "raster")
+    bodies = [pipeline.scene.posed(index) for index in range(_TRIED)]
+    sample = pipeline.render(max(bodies, key=lambda body: int(body.labels.visible.sum())))
+    pipeline.close()
+    labels, names = sample.labels, spec.landmarks.names
+    figure = landmark_figure(sample.depth_mm, labels.landmarks_px, names, labels.visible, sample.mm_per_px)
+    file = io.BytesIO()
+    figure.save(file, "PNG")
+    return file.getvalue()
+
+
+def body_measurer(spec: Spec, shape: Collection[str]) -> Measurer | None:
+    """Return what measures the bodies of a spec.
+
+    Args:
+        spec: The spec.
+        shape: The names in its recipes' shapes.
+
+    Returns:
+        None where these are not MakeHuman's phenotypes, so that no body can be made of them.
+
+    """
+    from synthgen.generator.bodies.anthropometry import body_measures, hand_measures  # noqa: PLC0415 (these load numba)
+    from synthgen.generator.bodies.shape_and_skin import PHENOTYPES, rest_body  # noqa: PLC0415
+    from synthgen.generator.pipeline import Scene  # noqa: PLC0415
+
+    if not set(PHENOTYPES) <= set(shape):
+        return None
+    model = Scene(spec).model
+    measures = body_measures if spec.model == "body" else hand_measures
+    return lambda recipe: measures(model, rest_body(model, recipe))

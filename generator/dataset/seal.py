@@ -1,0 +1,182 @@
+"""What stands around the shards of a whole dataset: tables, card, manifest, checksums."""
+
+import hashlib
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from synthgen.errors import DatasetError
+from synthgen.generator.dataset.card import card, license_text
+from synthgen.generator.dataset.manifest import DatasetInfo, describe, manifest, timm_info, to_json
+from synthgen.generator.dataset.paths import (
+    CARD,
+    CROISSANT,
+    INFO,
+    LANDMARKS,
+    LICENSE,
+    LOCK,
+    PEOPLE,
+    POSES,
+    PREVIEW,
+    SHEET,
+)
+from synthgen.generator.dataset.shards import ShardPlan, read_part, read_shard
+from synthgen.specs.spec import Spec
+from synthgen.storage.atomic_files import file_sha256, write_file
+from synthgen.storage.dataset_paths import CHECKSUMS, MANIFEST, SPEC, labels_path
+from synthgen.storage.sample import Sample, decode_sample
+
+if TYPE_CHECKING:
+    from synthgen.generator.dataset.summary import Statistics
+
+SHEET_SAMPLES = 48
+SheetDrawer = Callable[[Sequence[Sample], DatasetInfo], bytes]
+"""Draws samples as a PNG."""
+
+
+def write_seal(root: Path, spec: Spec, plans: Sequence[ShardPlan], draw: SheetDrawer) -> None:
+    """Write everything around the shards, the checksums last: they are the seal.
+
+    Args:
+        root: The dataset folder.
+        spec: Resolved.
+        plans: All shards of the dataset.
+        draw: Draws the contact sheet.
+
+    """
+    # Here, because workers import this module too and need no pyarrow: 30 MB each.
+    from synthgen.generator.dataset import card_pictures as showcase  # noqa: PLC0415
+    from synthgen.generator.dataset import parquet as tables  # noqa: PLC0415
+    from synthgen.generator.dataset import summary as statistics  # noqa: PLC0415
+    from synthgen.generator.dataset.croissant import croissant  # noqa: PLC0415
+
+    # A seal that is cut off must not look like a seal.
+    (root / CHECKSUMS).unlink(missing_ok=True)
+    info, schema = describe(spec), tables.read_schema(plans, root)
+    receipts = tables.write_labels(plans, root, schema)
+    tables.write_preview(plans, root, schema)
+    measurer = showcase.body_measurer(spec, tables.recipe_names(schema, "shape"))
+    numbers = statistics.read_statistics(root, plans, measurer)
+    written = {SHEET: draw(_first_samples(root, plans), info), LANDMARKS: showcase.landmark_png(spec)}
+    written |= _plots(numbers)
+    written[MANIFEST] = to_json(manifest(info, plans, receipts))
+    written[INFO] = to_json(timm_info(info, plans))
+    written[LICENSE] = license_text().encode()
+    digests = {receipt.path: receipt.sha256 for receipt in receipts}
+    for path in (PREVIEW, *sorted({labels_path(plan.split) for plan in plans}), SPEC, LOCK):
+        digests[path] = file_sha256(root / path)
+    written[CARD] = card(info, plans, receipts, tables.card_features(schema), numbers).encode()
+    digests |= {path: hashlib.sha256(data).hexdigest() for path, data in written.items()}
+    written[CROISSANT] = to_json(croissant(info, plans, digests))
+    digests[CROISSANT] = hashlib.sha256(written[CROISSANT]).hexdigest()
+    for path, data in written.items():
+        write_file(root / path, data)
+    lines = [f"{digests[path]}  {path}\n" for path in sorted(digests)]
+    write_file(root / CHECKSUMS, "".join(lines).encode())
+
+
+def _plots(numbers: "Statistics") -> dict[str, bytes]:
+    """Return the plots of what there is to plot, by path."""
+    from synthgen.generator.dataset.card_plots import people_png, poses_png  # noqa: PLC0415 (matplotlib)
+
+    plots = {}
+    if numbers.people or numbers.women is not None:
+        plots[PEOPLE] = people_png(numbers)
+    if numbers.poses:
+        plots[POSES] = poses_png(numbers)
+    return plots
+
+
+def is_sealed(root: Path, plans: Sequence[ShardPlan]) -> bool:
+    """Tell whether the seal is there and fits the shards, by names and sizes and what is left of the label lines."""
+    try:
+        told = {shard["path"]: shard for shard in read_manifest(root)["shards"]}
+        listed = {path for path, _ in read_checksums(root)}
+    except (DatasetError, KeyError, TypeError):
+        return False
+    if not all((root / path).is_file() for path in listed) or set(told) != {plan.path for plan in plans}:
+        return False
+    if not {plan.path for plan in plans} <= listed:
+        return False
+    return all(_fits(plan, told[plan.path], root) for plan in plans)
+
+
+def read_manifest(root: Path) -> dict[str, Any]:
+    """Return what ``manifest.json`` holds.
+
+    Raises:
+        DatasetError: It cannot be read.
+    """
+    try:
+        told = json.loads((root / MANIFEST).read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DatasetError(
+            f"{root / MANIFEST}: cannot be read ({error}); render the dataset again to seal it"
+        ) from None
+    if not isinstance(told, dict):
+        raise DatasetError(f"{root / MANIFEST}: is no mapping; render the dataset again to seal it")
+    return told
+
+
+def read_checksums(root: Path) -> list[tuple[str, str]]:
+    """Return the relative paths that ``SHA256SUMS`` lists, with their digests.
+
+    Raises:
+        DatasetError: It cannot be read, or a path leads out of the folder.
+    """
+    try:
+        text = (root / CHECKSUMS).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{root / CHECKSUMS}: cannot be read ({error}); the dataset is not sealed") from None
+    return parse_checksums(text, str(root / CHECKSUMS))
+
+
+def parse_checksums(text: str, where: str) -> list[tuple[str, str]]:
+    """Return the relative paths that the text of ``SHA256SUMS`` lists, with their digests.
+
+    Args:
+        text: The text.
+        where: What errors call it.
+
+    Raises:
+        DatasetError: A line is no checksum, or a path leads out of the folder.
+
+    """
+    listed = []
+    for line in text.splitlines():
+        sha256, _, path = line.partition("  ")
+        inside = PurePosixPath(path)
+        if len(sha256) != 64 or not path or inside.is_absolute() or ".." in inside.parts:
+            raise DatasetError(f"{where}: {line!r:.100} is no checksum; restore it")
+        listed.append((path, sha256))
+    return listed
+
+
+def draw_sheet(samples: Sequence[Sample], info: DatasetInfo) -> bytes:
+    """Draw a contact sheet as PNG."""
+    from synthgen.pictures.contact_sheet import contact_sheet, sample_tile  # noqa: PLC0415
+
+    sheet = contact_sheet([sample_tile(s, info.landmarks) for s in samples], title=info.title)
+    file = io.BytesIO()
+    sheet.save(file, "PNG")
+    return file.getvalue()
+
+
+def _first_samples(root: Path, plans: Sequence[ShardPlan]) -> list[Sample]:
+    samples: list[Sample] = []
+    for plan in plans:
+        for _, members in read_shard(root / plan.path):
+            samples.append(decode_sample(members))
+            if len(samples) == SHEET_SAMPLES:
+                return samples
+    return samples
+
+
+def _fits(plan: ShardPlan, told: dict[str, Any], root: Path) -> bool:
+    if (root / plan.path).stat().st_size != told.get("bytes"):
+        return False
+    if not (root / plan.part).is_file():
+        return True
+    return read_part(plan, root)[0].sha256 == told.get("sha256")

@@ -1,0 +1,268 @@
+"""Shards: which samples stand in which archive, and writing one archive whole or not at all."""
+
+import contextlib
+import gzip
+import io
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgen.errors import DatasetError
+from synthgen.storage.atomic_files import HashingFile, atomic_file, file_sha256
+from synthgen.storage.sample import MAX_JSON_BYTES, MEMBERS, Sample, decode_fields, encode_sample, sample_key
+from synthgen.storage.tar import is_closed, list_members, pack_end, pack_member
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+PARTS = ".parts"
+"""Folder of the label lines of the shards that are there, until the dataset is sealed."""
+_CYCLE = 50
+_OFFSET = {"train": 0, "validation": 48, "test": 49}
+_TRAIN_OF_CYCLE = 48
+_ONE_SHARD_BELOW = 160
+_PER_SIXTEEN = 137_600
+_LINES_AT_ONCE = 2**18
+"""Bytes; packed one by one, label lines take four times as long."""
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """One archive: its place in the dataset and the samples in it."""
+
+    number: int
+    """Through all splits."""
+    split: Split
+    position: int
+    """Among the shards of the split."""
+    of: int
+    """Shards of the split."""
+    first: int
+    """Rank of its first sample among the samples of the split."""
+    samples: int
+    path: str
+    """Relative to the dataset, with forward slashes."""
+
+    @property
+    def indices(self) -> NDArray[np.int64]:
+        """(n,) indices of its samples, ascending."""
+        ranks = np.arange(self.first, self.first + self.samples, dtype=np.int64)
+        if self.split == "train":
+            return ranks // _TRAIN_OF_CYCLE * _CYCLE + ranks % _TRAIN_OF_CYCLE
+        return ranks * _CYCLE + _OFFSET[self.split]
+
+    @property
+    def part(self) -> str:
+        """Path of its label lines, relative to the dataset."""
+        return f"{PARTS}/{self.split}-{self.position:05d}.jsonl.gz"
+
+
+@dataclass(frozen=True)
+class ShardReceipt:
+    """What an archive turned out to be."""
+
+    path: str
+    bytes: int
+    sha256: str
+    samples: int
+
+
+def split_of(index: int) -> Split:
+    """Return the split of a sample; it depends on nothing but the index."""
+    return {48: SPLITS[1], 49: SPLITS[2]}.get(index % _CYCLE, SPLITS[0])
+
+
+def plan_shards(name: str, version: int, count: int) -> tuple[ShardPlan, ...]:
+    """Lay out the samples 0 to count - 1; a split without samples has no shards.
+
+    Args:
+        name: The dataset's.
+        version: The dataset's.
+        count: Samples, at least 1.
+
+    """
+    plans: list[ShardPlan] = []
+    for split in SPLITS:
+        samples = _split_size(split, count)
+        of = _shard_count(samples)
+        for position in range(of):
+            first, end = position * samples // of, (position + 1) * samples // of
+            path = f"{split}/synthgen-{name}-v{version}-{split}-{position:05d}-of-{of:05d}.tar"
+            plans.append(ShardPlan(len(plans), split, position, of, first, end - first, path))
+    return tuple(plans)
+
+
+def find_plan(plans: Iterable[ShardPlan], index: int) -> ShardPlan | None:
+    """Return the shard of a sample; None where there is none."""
+    split, cycles = split_of(index), index // _CYCLE
+    rank = cycles * _TRAIN_OF_CYCLE + index % _CYCLE if split == "train" else cycles
+    return next((p for p in plans if p.split == split and p.first <= rank < p.first + p.samples), None)
+
+
+def write_shard(plan: ShardPlan, samples: Iterable[Sample], root: Path, depth_steps_per_mm: float) -> ShardReceipt:
+    """Write an archive, which gets its name when it is whole and on the disk; before it, its label lines.
+
+    Args:
+        plan: The archive.
+        samples: Exactly the planned ones, in their order.
+        root: The dataset folder.
+        depth_steps_per_mm: Of the stored depth.
+
+    Raises:
+        SynthgenError: Depths do not fit 16 bits.
+        ValueError: The samples are not the planned ones, or their recipes are not alike.
+
+    """
+    with atomic_file(root / plan.path) as archive, atomic_file(root / plan.part) as part:
+        tar = HashingFile(archive)
+        with _gzip(part) as packed, io.BufferedWriter(packed, _LINES_AT_ONCE) as lines:
+            _write_members(plan, samples, tar, lines, depth_steps_per_mm)
+            tar.write(pack_end(tar.bytes))
+            receipt = ShardReceipt(plan.path, tar.bytes, tar.sha256, plan.samples)
+            lines.write(_footer(receipt))
+    return receipt
+
+
+def shard_done(plan: ShardPlan, root: Path) -> bool:
+    """Tell whether an archive is there and not cut off; reads only its end."""
+    try:
+        with (root / plan.path).open("rb") as file:
+            return is_closed(file)
+    except FileNotFoundError:
+        return False
+
+
+def read_shard(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Yield each sample of an archive: its key, and its files by the suffixes of their names.
+
+    Raises:
+        DatasetError: It is cut off, or is not an archive of samples.
+
+    """
+    with path.open("rb") as file:
+        yield from _samples(file, path.name, MEMBERS)
+
+
+def find_sample(path: Path, index: int) -> dict[str, bytes]:
+    """Return the files of one sample of an archive.
+
+    Raises:
+        DatasetError: It is not there, or the archive is damaged.
+
+    """
+    key, members = sample_key(index), {}
+    with path.open("rb") as file:
+        for member in list_members(file, path.name):
+            if member.name.startswith(f"{key}."):
+                file.seek(member.offset)
+                members[member.name.removeprefix(f"{key}.")] = file.read(member.size)
+                if len(members) == len(MEMBERS):
+                    return members
+    raise DatasetError(f"{path.name}: holds no sample {key}; render the shard again")
+
+
+def read_part(plan: ShardPlan, root: Path) -> tuple[ShardReceipt, list[bytes]]:
+    """Return a shard's receipt and the json of its samples; made again from the archive where that is needed.
+
+    Raises:
+        DatasetError: The archive is damaged.
+
+    """
+    with contextlib.suppress(OSError, EOFError, ValueError, TypeError, KeyError):
+        *lines, footer = gzip.decompress((root / plan.part).read_bytes()).splitlines()
+        receipt = ShardReceipt(**json.loads(footer)["receipt"])
+        fits = receipt.path == plan.path and receipt.bytes == (root / plan.path).stat().st_size
+        if fits and len(lines) == receipt.samples == plan.samples:
+            return receipt, lines
+    return rebuild_part(plan, root)
+
+
+def rebuild_part(plan: ShardPlan, root: Path) -> tuple[ShardReceipt, list[bytes]]:
+    """Write the label lines of an archive anew, from the archive.
+
+    Raises:
+        DatasetError: The archive is damaged or holds other samples than planned.
+
+    """
+    path = root / plan.path
+    with path.open("rb") as file:
+        samples = [(key, members["json"]) for key, members in _samples(file, path.name, ("json",))]
+        if not is_closed(file) or [key for key, _ in samples] != [sample_key(i) for i in plan.indices]:
+            raise DatasetError(f"{plan.path}: does not hold the planned samples; remove it and render again")
+    for key, line in samples:
+        if b"\n" in line or sample_key(decode_fields(line)["index"]) != key:
+            raise DatasetError(f"{plan.path}: {key}.json is not that sample's; remove the shard and render again")
+    receipt = ShardReceipt(plan.path, path.stat().st_size, file_sha256(path), len(samples))
+    with atomic_file(root / plan.part) as part, _gzip(part) as lines:
+        for _, line in samples:
+            lines.write(line + b"\n")
+        lines.write(_footer(receipt))
+    return receipt, [line for _, line in samples]
+
+
+def _split_size(split: Split, count: int) -> int:
+    cycles, rest = divmod(count, _CYCLE)
+    if split == "train":
+        return cycles * _TRAIN_OF_CYCLE + min(rest, _TRAIN_OF_CYCLE)
+    return cycles + (rest > _OFFSET[split])
+
+
+def _shard_count(samples: int) -> int:
+    return 16 * -(-samples // _PER_SIXTEEN) if samples >= _ONE_SHARD_BELOW else min(samples, 1)
+
+
+def _write_members(
+    plan: ShardPlan, samples: Iterable[Sample], tar: HashingFile, lines: BinaryIO, depth_steps_per_mm: float
+) -> None:
+    planned, layout = iter(plan.indices), None
+    for sample in samples:
+        if sample.index != next(planned, None):
+            raise ValueError(f"{plan.path}: sample {sample.index} is not the planned one")
+        own = _layout(sample)
+        layout = layout or own
+        if own != layout:
+            raise ValueError(f"sample {sample.index}: its recipe has other keys or types than the shard's first sample")
+        members, key = encode_sample(sample, depth_steps_per_mm), sample_key(sample.index)
+        if len(members["json"]) > MAX_JSON_BYTES:
+            raise ValueError(f"sample {sample.index}: {len(members['json'])} bytes of json are too many")
+        tar.write(b"".join([pack_member(f"{key}.{suffix}", data) for suffix, data in members.items()]))
+        lines.write(members["json"] + b"\n")
+    if next(planned, None) is not None:
+        raise ValueError(f"{plan.path}: fewer samples than the {plan.samples} planned ones")
+
+
+def _layout(sample: Sample) -> tuple[object, ...]:
+    """Return what must be alike in all samples, so that a table can hold them."""
+    recipes = (sample.shape, sample.pose, sample.camera)
+    return (sample.labels.landmarks_px.shape, *map(tuple, recipes), *(tuple(map(type, r.values())) for r in recipes))
+
+
+def _gzip(file: BinaryIO) -> gzip.GzipFile:
+    return gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=file, mtime=0)
+
+
+def _footer(receipt: ShardReceipt) -> bytes:
+    return json.dumps({"receipt": asdict(receipt)}).encode() + b"\n"
+
+
+def _samples(file: BinaryIO, name: str, wanted: tuple[str, ...]) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """Yield the wanted files of each sample; every sample must have its three files, side by side and in order."""
+    current, members = "", {}
+    for position, member in enumerate(list_members(file, name)):
+        key, _, suffix = member.name.partition(".")
+        expected = MEMBERS[position % len(MEMBERS)]
+        if suffix != expected or (key != current and position % len(MEMBERS)):
+            raise DatasetError(f"{name}: {member.name!r:.80} is not the expected {expected}; restore the shard")
+        current = key
+        if suffix in wanted:
+            file.seek(member.offset)
+            members[suffix] = file.read(member.size)
+        if suffix == MEMBERS[-1]:
+            yield key, members
+            members = {}
+    if members:
+        raise DatasetError(f"{name}: ends within sample {current}; restore the shard")

@@ -1,0 +1,66 @@
+"""A second process that compiles the later kernels while the first compiles the earlier ones, where none lie on disk.
+
+numba compiles on one core. The first process comes to a kernel when an image needs it: draw, shape, pose, collide,
+frame, label, render. The second calls those of the latter half with next to nothing, and the first then finds them.
+"""
+
+import gc
+import logging
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from synthgen.generator.bodies.mesh_kernels import box_above, first_hits, move, shift_to_grid, to_pixels
+from synthgen.generator.bodies.numba_kernels import is_compiled
+from synthgen.generator.bodies.penetration import deepest_pair
+from synthgen.generator.engines.raster import rasterize
+
+LOGGER = logging.getLogger(__name__)
+_COMMAND = (sys.executable, "-P", "-m", __name__)
+
+
+@contextmanager
+def compiling_ahead() -> Iterator[None]:
+    """Have half of the kernels compiled by another process during this block; do nothing where they are compiled.
+
+    Everything is compiled without it as well, only later.
+    """
+    if is_compiled(box_above):
+        yield
+        return
+    collecting, null = gc.isenabled(), subprocess.DEVNULL
+    # A session of its own: a Ctrl-C reaches this process alone, which then ends the other.
+    with subprocess.Popen(_COMMAND, stdin=null, stdout=null, start_new_session=True) as child:
+        gc.disable()  # a tenth of the time goes to looking for garbage among what the compiler makes and keeps
+        try:
+            yield
+        except BaseException:
+            child.kill()
+            raise
+        finally:
+            if collecting:
+                gc.enable()
+    if child.returncode:
+        LOGGER.warning("compiling ahead: the process ended with status %d; all is compiled here", child.returncode)
+
+
+def compile_latter_half() -> None:
+    """Call the kernels from the collisions on, in such an order that both processes seldom compile the same."""
+    points, triangles = np.zeros((3, 3)), np.array([[0, 1, 2]], dtype=np.uint32)
+    one, none = np.zeros(1, dtype=np.uint32), np.zeros((0, 2), dtype=np.uint32)
+    deepest_pair(points, (triangles, triangles), (one, np.array([0, 1], dtype=np.uint32)), none, np.zeros((0, 2)))
+    px, depth = to_pixels(points, (1.0, 1.0), (0.0, 0.0), 0.0)
+    first_hits(px, depth, triangles, px)
+    rasterize(px, depth, triangles, 1, 1)
+    move(points, np.eye(3), np.zeros(3))
+    box_above(points, 0.0, one, one)
+    shift_to_grid(points, np.zeros(3), 1.0)
+
+
+if __name__ == "__main__":
+    gc.disable()
+    compile_latter_half()
+    gc.freeze()  # nor is garbage looked for at the end

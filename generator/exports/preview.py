@@ -1,0 +1,38 @@
+"""A contact sheet of a spec's first samples, rendered in this process."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+from PIL import Image
+
+from synthgen.generator.pipeline import Pipeline
+from synthgen.pictures.contact_sheet import Tile, contact_sheet, sample_tile
+from synthgen.specs.artefacts import Artefacts, apply_artefacts
+from synthgen.specs.landmark_set import LandmarkSet
+from synthgen.specs.spec import Spec
+from synthgen.storage.sample import Sample
+
+
+def draw_preview(pipeline: Pipeline, indices: Iterable[int], *, with_artefacts: bool = False) -> Image.Image:
+    """Render samples of a pipeline and draw them.
+
+    Args:
+        pipeline: Open; it stays so.
+        indices: Which samples; they need not be below the spec's count.
+        with_artefacts: Put the spec's artefacts, of epoch 0, on the masks.
+
+    """
+    spec = pipeline.scene.spec
+    tiles = [_tile(spec, sample, with_artefacts=with_artefacts) for sample in pipeline.samples(indices)]
+    size = f"{spec.image.width} x {spec.image.height}"
+    return contact_sheet(tiles, title=f"{spec.name}, seed {spec.seed}, {size}")
+
+
+def _tile(spec: Spec, sample: Sample, *, with_artefacts: bool) -> Tile:
+    names = spec.landmarks.names if isinstance(spec.landmarks, LandmarkSet) else ()
+    tile = sample_tile(sample, names)
+    if with_artefacts and isinstance(spec.artefacts, Artefacts):
+        mask = apply_artefacts(np.isfinite(sample.depth_mm), spec.artefacts, spec.seed, 0, sample.index)
+        tile = replace(tile, mask=mask)
+    return tile

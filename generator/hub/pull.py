@@ -1,0 +1,257 @@
+"""Getting a dataset, or a part of one, from the Hugging Face Hub: checked, and gone on with where it was stopped."""
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from synthgen.errors import DatasetError, RemoteError, SynthgenError
+from synthgen.generator.dataset.folder import GUARD
+from synthgen.generator.dataset.paths import dataset_paths, list_files
+from synthgen.generator.dataset.seal import parse_checksums
+from synthgen.generator.dataset.shards import SPLITS, ShardPlan, plan_shards
+from synthgen.generator.dataset.verify import VerifyOptions, VerifyReport, verify_dataset
+from synthgen.generator.dataset.verify_shard import read_members
+from synthgen.generator.runs.options import check_target, select_shards
+from synthgen.remote.address import Address
+from synthgen.remote.hub import Hub
+from synthgen.remote.hub_files import RemoteFile
+from synthgen.remote.progress import Meter, TransferListener, Unheard
+from synthgen.specs.files import load_spec
+from synthgen.storage.atomic_files import file_sha256, sync_folder, write_file
+from synthgen.storage.dataset_paths import CHECKSUMS, SPEC, labels_path
+
+_SMALL_BYTES = 64 * 2**20
+"""What is held in memory at most."""
+
+
+@dataclass(frozen=True)
+class PullOptions:
+    """Which part of a dataset is wanted; both None: all of it."""
+
+    shards: str | None = None
+    """Numbers and ranges of shards through all splits, ``0-15,20``."""
+    split: str | None = None
+
+
+@dataclass(frozen=True)
+class PullReport:
+    """What a pull did."""
+
+    address: Address
+    """With the commit."""
+    files: int
+    """That were downloaded."""
+    bytes: int
+    shards: int
+    """That are here now."""
+    of_shards: int
+    sealed: bool
+    """Whether all of the dataset is here."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A dataset on the Hub at one commit."""
+
+    hub: Hub
+    address: Address
+    files: Mapping[str, RemoteFile]
+    plans: tuple[ShardPlan, ...]
+    spec: bytes
+    """The content of its spec file."""
+    checksums: bytes
+    """The content of its checksum file."""
+    sums: Mapping[str, str]
+    """The digests in it by path."""
+
+
+def pull(
+    address: Address,
+    root: Path,
+    options: PullOptions | None = None,
+    listener: TransferListener | None = None,
+    hub: Hub | None = None,
+) -> PullReport:
+    """Download a dataset to a folder; the same again downloads what is missing or damaged.
+
+    A folder with a part of a dataset is like one that is not rendered to its end: another pull, or
+    `synthgen render`, adds the rest. The seal comes when all is there.
+
+    Args:
+        address: Repository and revision, which is pinned to a commit first.
+        root: The folder: new, empty, or of the same dataset.
+        options: Which part.
+        listener: Told what happens.
+        hub: The Hub; None takes the user's.
+
+    Raises:
+        SynthgenError: The repository is no dataset of synthgen or is not what its checksums say, the folder holds
+            something else, or the Hub cannot be used.
+
+    """
+    options, listener = options or PullOptions(), listener or Unheard()
+    source = _open(hub or Hub(listener), address)
+    wanted = _wanted(source.plans, options)
+    if root.is_dir():
+        _check_folder(root, source)
+    check_target(root)
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root / GUARD):
+        _check_folder(root, source)
+        paths = _paths(source, wanted)
+        missing = [path for path in paths if not _is_here(root / path, source.sums[path])]
+        meter = Meter("downloading", len(missing), sum(source.files[path].bytes for path in missing), listener)
+        for path in missing:
+            _get(source, path, root, meter)
+        here = sum(_is_whole(root / plan.path, source.files[plan.path]) for plan in source.plans)
+        sealed = here == len(source.plans) and all((root / path).is_file() for path in source.sums)
+        if sealed:
+            write_file(root / CHECKSUMS, source.checksums)
+    size = sum(source.files[path].bytes for path in missing)
+    return PullReport(source.address, len(missing), size, here, len(source.plans), sealed)
+
+
+def verify_remote(
+    address: Address,
+    options: VerifyOptions | None = None,
+    listener: TransferListener | None = None,
+    hub: Hub | None = None,
+) -> VerifyReport:
+    """Check a dataset on the Hub: all of it passes through this machine, one archive at a time.
+
+    Args:
+        address: Repository and revision.
+        options: What else is done.
+        listener: Told how far the check is.
+        hub: The Hub; None takes the user's.
+
+    Raises:
+        SynthgenError: It is no dataset of synthgen, or the Hub cannot be used.
+
+    """
+    source = _open(hub or Hub(listener), address)
+    archives = {plan.path for plan in source.plans}
+    with tempfile.TemporaryDirectory(prefix="synthgen-verify-") as name:
+        root = Path(name)
+        for path in sorted(dataset_paths(source.plans) - archives):
+            if path in source.files:
+                _download(source, path, root / path)
+        return verify_dataset(root, options, listener, _RemoteShelf(source, root))
+
+
+class _RemoteShelf:
+    """The files of a repository; archives are here only while they are looked at."""
+
+    def __init__(self, source: _Source, root: Path) -> None:
+        self._source, self._root = source, root
+
+    def sizes(self) -> Mapping[str, int]:
+        """Return the bytes of the files by path; hidden ones are the Hub's own."""
+        return {path: file.bytes for path, file in self._source.files.items() if not path.startswith(".")}
+
+    @contextlib.contextmanager
+    def take(self, path: str) -> Iterator[Path]:
+        """Download an archive, and remove it afterwards."""
+        to = self._root / path
+        _download(self._source, path, to)
+        try:
+            yield to
+        finally:
+            to.unlink()
+
+
+def _open(hub: Hub, address: Address) -> _Source:
+    """Pin a dataset to its commit and read what says which files it has."""
+    pinned = hub.resolve(address)
+    files = hub.files(pinned)
+    small = {}
+    for path in (SPEC, CHECKSUMS):
+        if path not in files:
+            raise RemoteError(f"{address}: is no dataset of synthgen, or not pushed to its end (it lacks {path})")
+        if files[path].bytes > _SMALL_BYTES:
+            raise RemoteError(
+                f"{address}: {path}: {files[path].bytes} bytes are too many; it is not what synthgen writes"
+            )
+        small[path] = hub.read(pinned, files[path])
+    with tempfile.TemporaryDirectory(prefix="synthgen-pull-") as name:
+        (Path(name) / "spec.yaml").write_bytes(small[SPEC])
+        spec = load_spec(Path(name) / "spec.yaml")
+    plans = plan_shards(spec.name, spec.version, spec.count)
+    sums = parse_checksums(small[CHECKSUMS].decode("utf-8", "replace"), f"{address}: {CHECKSUMS}")
+    return _Source(hub, pinned, files, plans, small[SPEC], small[CHECKSUMS], dict(sums))
+
+
+def _wanted(plans: tuple[ShardPlan, ...], options: PullOptions) -> list[ShardPlan]:
+    if options.split is not None and options.split not in SPLITS:
+        raise DatasetError(f"--split: value {options.split}; give one of {', '.join(SPLITS)}")
+    chosen = select_shards(plans, options.shards)
+    return [plan for plan in chosen if options.split in {None, plan.split}]
+
+
+def _paths(source: _Source, wanted: list[ShardPlan]) -> list[str]:
+    """Return which files are to be here: the wanted shards, their splits' tables, and what stands around, in order."""
+    sums, plans = source.sums, source.plans
+    strange = (sums.keys() - dataset_paths(plans)) | (sums.keys() - source.files.keys())
+    if strange:
+        raise RemoteError(f"{source.address}: {CHECKSUMS}: {min(strange)!r:.100} is no file of this dataset there")
+    tables = {labels_path(plan.split) for plan in plans}
+    unwanted = {plan.path for plan in plans} | (tables - {labels_path(plan.split) for plan in wanted})
+    around = sorted(sums.keys() - unwanted, key=lambda path: (path != SPEC, path))
+    absent = [plan.path for plan in wanted if plan.path not in sums]
+    if absent:
+        raise RemoteError(f"{source.address}: {CHECKSUMS}: lacks {absent[0]}; it is not what synthgen writes")
+    return [*around, *(plan.path for plan in wanted)]
+
+
+def _check_folder(root: Path, source: _Source) -> None:
+    """Refuse a folder that holds anything but a part of this dataset."""
+    if not (root / SPEC).is_file():
+        foreign = list_files(root)
+        if foreign:
+            raise DatasetError(
+                f"{root}: is not empty and no dataset folder (it holds {foreign[0]}); choose another --out"
+            )
+    elif (root / SPEC).read_bytes() != source.spec:
+        raise DatasetError(f"{root}: holds another dataset than {source.address}; choose another --out")
+    if (root / CHECKSUMS).is_file() and (root / CHECKSUMS).read_bytes() != source.checksums:
+        raise DatasetError(f"{root}: holds another version than {source.address}; choose another --out")
+
+
+def _get(source: _Source, path: str, root: Path, meter: Meter) -> None:
+    """Download one file to its place, once it is known to be what the checksums say."""
+    to, plan = root / path, next((plan for plan in source.plans if plan.path == path), None)
+    partial = to.with_name(f".{to.name}.{source.sums[path][:8]}.partial")
+    source.hub.download(source.address, source.files[path], partial, meter.count)
+    try:
+        _check_content(source, path, partial, plan)
+    except SynthgenError:
+        partial.unlink()
+        raise
+    partial.replace(to)
+    sync_folder(to.parent)
+    meter.count(0, 1)
+
+
+def _check_content(source: _Source, path: str, partial: Path, plan: ShardPlan | None) -> None:
+    known = source.files[path].sha256  # of a large file, and compared with what came already
+    if (known or file_sha256(partial)) != source.sums[path]:
+        raise RemoteError(f"{source.address}: {path}: is not what its {CHECKSUMS} says; tell its owner")
+    if plan is not None:
+        for _ in read_members(partial, plan):
+            pass
+
+
+def _download(source: _Source, path: str, to: Path) -> None:
+    source.hub.download(source.address, source.files[path], to, lambda _: None)
+
+
+def _is_here(path: Path, sha256: str) -> bool:
+    return path.is_file() and not path.is_symlink() and file_sha256(path) == sha256
+
+
+def _is_whole(path: Path, file: RemoteFile) -> bool:
+    return path.is_file() and path.stat().st_size == file.bytes

@@ -1,0 +1,91 @@
+"""Publishing a dataset folder on the Hugging Face Hub: verified before, complete and verified after."""
+
+import json
+from pathlib import Path
+
+from synthgen.errors import DatasetError, RemoteError
+from synthgen.generator.dataset.folder import open_dataset
+from synthgen.generator.dataset.manifest import DatasetInfo
+from synthgen.generator.dataset.paths import LAST, is_managed
+from synthgen.generator.dataset.seal import read_checksums
+from synthgen.generator.dataset.verify import verify_dataset
+from synthgen.remote.address import Address
+from synthgen.remote.hub import Hub
+from synthgen.remote.progress import TransferListener, Unheard
+from synthgen.remote.publish import Content, PushOptions, PushReport, Remote, look, publish
+from synthgen.storage.atomic_files import file_sha256
+from synthgen.storage.dataset_paths import CHECKSUMS, MANIFEST
+
+_MANIFEST_BYTES = 64 * 2**20
+
+
+def push(
+    root: Path,
+    address: Address,
+    options: PushOptions | None = None,
+    listener: TransferListener | None = None,
+    hub: Hub | None = None,
+) -> PushReport:
+    """Publish a dataset folder; the same again sends nothing, and goes on where an earlier push was stopped.
+
+    Shards, tables and pictures go first, then in one commit card, manifest and checksums, together with what is
+    removed; so whoever reads the branch finds the new card only when all that it tells of is there.
+
+    Args:
+        root: The folder, sealed.
+        address: Repository and branch.
+        options: How.
+        listener: Told what happens.
+        hub: The Hub; None takes the user's.
+
+    Raises:
+        SynthgenError: The token may not write there, the folder is not whole and sound, the repository holds another
+            dataset, or the Hub cannot be used. The text says which.
+
+    """
+    options, listener = options or PushOptions(), listener or Unheard()
+    hub = hub or Hub(listener)
+    account = hub.sign_in(address)
+    _check_folder(root, listener)
+    info, before = open_dataset(root).info, look(hub, address, options)
+    _check_same_dataset(hub, before, info)
+    if not options.dry_run:
+        listener.say(f"pushing to {address} as {account}")
+    return publish(hub, address, before, _content(root, info, before), options, listener)
+
+
+def _check_folder(root: Path, listener: TransferListener) -> None:
+    listener.say(f"checking {root}")
+    problems = verify_dataset(root, listener=listener).problems
+    if problems:
+        more = f" (and {len(problems) - 1} more; `synthgen verify {root}` lists them)" if len(problems) > 1 else ""
+        raise DatasetError(f"nothing was pushed: {problems[0]}{more}")
+
+
+def _check_same_dataset(hub: Hub, before: Remote, info: DatasetInfo) -> None:
+    """Refuse to put a dataset over one of another name."""
+    there = before.files.get(MANIFEST)
+    if before.head is None or there is None or there.bytes > _MANIFEST_BYTES:
+        return
+    try:
+        told = json.loads(hub.read(before.head, there))
+    except (ValueError, RecursionError):
+        told = None
+    name = told.get("name") if isinstance(told, dict) else None
+    if name != info.name:
+        raise RemoteError(
+            f"{before.head.repo}: holds the dataset {name!r:.60}, not {info.name!r}; choose another --repo"
+        )
+
+
+def _content(root: Path, info: DatasetInfo, before: Remote) -> Content:
+    sums = dict(read_checksums(root)) | {CHECKSUMS: file_sha256(root / CHECKSUMS)}
+    return Content(
+        root=root,
+        sums=sums,
+        stale=tuple(sorted(path for path in before.files if is_managed(path) and path not in sums)),
+        last=LAST,
+        title=f"{info.title}: {info.count:,} samples, spec {info.spec_sha256[:8]}",
+        bulk="shards and tables",
+        tag_message=f"{info.title}, {info.count:,} samples",
+    )

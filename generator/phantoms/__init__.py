@@ -1,0 +1,1 @@
+"""Phantom scans: posed bodies voxelized into CT-like or MR-like volumes with known landmarks."""

@@ -1,0 +1,187 @@
+"""How far a run is, how fast it goes, and the record it leaves in ``run.json``."""
+
+import json
+import platform
+import subprocess
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import synthgen
+from synthgen.generator.runs.worker import ShardOutcome
+from synthgen.storage.atomic_files import write_file
+
+_WINDOW_S = 30.0
+RUN_FILE = "run.json"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A run at one moment."""
+
+    samples_done: int
+    samples: int
+    shards_done: int
+    shards: int
+    failed: int
+    per_s: float
+    """Images per second, over the last half minute."""
+    per_s_core: float
+    seconds_left: float | None
+    """None while there is no rate yet."""
+
+
+class Listener(Protocol):
+    """Who is told what a run does."""
+
+    def say(self, line: str) -> None:
+        """Tell one line."""
+
+    def show(self, progress: Progress) -> None:
+        """Tell how far the run is; called a few times a second."""
+
+
+class Silent:
+    """A listener that keeps everything to itself."""
+
+    def say(self, line: str) -> None:
+        """Drop the line."""
+
+    def show(self, progress: Progress) -> None:
+        """Drop the progress."""
+
+
+class Board:
+    """Counts what the shards of a run report."""
+
+    def __init__(self, sizes: dict[int, int], workers: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.outcomes: list[ShardOutcome] = []
+        self.workers = workers
+        self._sizes = sizes
+        self._running: dict[int, int] = {}
+        self._ended: set[int] = set()
+        self._clock = clock
+        self.began = clock()
+        self._past: deque[tuple[float, int]] = deque([(self.began, 0)])
+
+    def tick(self, number: int, samples: int) -> None:
+        """Take a report of a shard in hand; a late one of an ended shard counts for nothing."""
+        if number not in self._ended:
+            self._running[number] = samples
+
+    def end(self, outcome: ShardOutcome) -> None:
+        """Take the end of a shard."""
+        self._ended.add(outcome.number)
+        self._running.pop(outcome.number, None)
+        self.outcomes.append(outcome)
+
+    def progress(self) -> Progress:
+        """Return how far the run is."""
+        failed = [o for o in self.outcomes if o.error is not None]
+        samples_done = sum(self._sizes[o.number] for o in self.outcomes) + sum(self._running.values())
+        left = sum(self._sizes.values()) - samples_done
+        per_s = self._rate(samples_done)
+        return Progress(
+            samples_done=samples_done,
+            samples=sum(self._sizes.values()),
+            shards_done=len(self.outcomes) - len(failed),
+            shards=len(self._sizes),
+            failed=len(failed),
+            per_s=per_s,
+            per_s_core=per_s / self.workers,
+            seconds_left=left / per_s if per_s > 0 else None,
+        )
+
+    def _rate(self, samples_done: int) -> float:
+        now = self._clock()
+        self._past.append((now, samples_done))
+        while len(self._past) > 2 and self._past[1][0] <= now - _WINDOW_S:
+            self._past.popleft()
+        then, done_then = self._past[0]
+        # A shard that lost its worker starts again from nothing, so the count can fall.
+        return max(0.0, (samples_done - done_then) / (now - then)) if now > then else 0.0
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What a run did."""
+
+    root: Path
+    outcomes: tuple[ShardOutcome, ...]
+    """Of the shards that ended in this run."""
+    present: int
+    """Shards of the request that were there before."""
+    missing: int
+    """Shards of the whole dataset that are still missing."""
+    workers: int
+    seconds: float
+    sealed: bool
+    interrupted: bool = False
+
+    @property
+    def failed(self) -> tuple[ShardOutcome, ...]:
+        """The shards that could not be made."""
+        return tuple(o for o in self.outcomes if o.error is not None)
+
+    @property
+    def samples(self) -> int:
+        """Samples rendered in this run and kept."""
+        return sum(o.samples for o in self.outcomes if o.error is None)
+
+    @property
+    def per_s(self) -> float:
+        """Images per second over the whole run."""
+        return self.samples / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def redraw_rate(self) -> float:
+        """Impossible poses among all poses drawn, 0 to 1."""
+        redraws = sum(o.redraws for o in self.outcomes if o.error is None)
+        return redraws / (redraws + self.samples) if redraws else 0.0
+
+
+def record_run(report: RunReport) -> None:
+    """Add the run to ``run.json``, the only file of a dataset that differs between runs."""
+    path = report.root / RUN_FILE
+    entry = {
+        "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+        "host": platform.node(),
+        "system": platform.platform(),
+        "synthgen": synthgen.__version__,
+        "commit": _commit(),
+        "workers": report.workers,
+        "seconds": round(report.seconds, 3),
+        "samples": report.samples,
+        "images_per_s": round(report.per_s, 3),
+        "images_per_s_core": round(report.per_s / report.workers, 3),
+        "redraw_rate": round(report.redraw_rate, 5),
+        "interrupted": report.interrupted,
+        "sealed": report.sealed,
+        "failed": [{"shard": o.number, "path": o.path, "error": o.error, "detail": o.detail} for o in report.failed],
+    }
+    write_file(path, (json.dumps({"runs": [*_earlier(path), entry]}, indent=2) + "\n").encode())
+
+
+def _earlier(path: Path) -> Sequence[Any]:
+    try:
+        runs = json.loads(path.read_text(encoding="utf-8"))["runs"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+    return runs if isinstance(runs, list) else []
+
+
+def _commit() -> str | None:
+    """Return the commit of the checkout that synthgen runs from; None where it is installed."""
+    checkout = Path(synthgen.__file__).parents[1]
+    if not (checkout / ".git").exists():
+        return None
+    try:
+        command = ["git", "-C", str(checkout), "rev-parse", "HEAD"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,212 @@
+"""What a run needs and what this machine has: cores, memory, disk."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
+
+import psutil
+
+from synthgen.errors import DatasetError
+from synthgen.generator.runs.options import RunOptions, nearest_folder
+from synthgen.specs.spec import Spec
+
+if TYPE_CHECKING:  # the doctor looks at the machine without the packages that write shards
+    from synthgen.generator.dataset.shards import ShardPlan
+
+WORKER_MEMORY = 590_000_000
+"""Bytes of one worker at work, measured: Blender, the model and Dask."""
+_FIXED_BYTES = {"hand": 5_900, "body": 10_500}
+"""Per sample: labels, tar headers and padding, the label tables."""
+_BYTES_PER_PX = 0.5
+"""Of the images, compressed: mostly the depth inside the silhouette."""
+_SPARE = 16_000_000
+"""Left free on the disk: the checksums, the card, the preview."""
+_UNLIMITED = 1 << 60
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What this process may use now."""
+
+    cores: int
+    memory: int
+    """Bytes, without what others use."""
+
+
+def this_machine() -> Machine:
+    """Measure the machine, within the limits of this process's control groups and affinity."""
+    memory = psutil.virtual_memory().available
+    cores: float = _affinity()
+    if sys.platform == "linux":
+        for quota, left in control_groups(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")):
+            cores, memory = min(cores, quota), min(memory, left)
+    return Machine(cores=max(1, int(cores)), memory=memory)
+
+
+def _affinity() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def control_groups(membership: Path, mount: Path) -> Iterator[tuple[float, int]]:
+    """Yield the limits (cores, bytes left) of the control groups that hold this process.
+
+    Args:
+        membership: ``/proc/self/cgroup``: lines ``id:controllers:path``, version 2 with an empty middle.
+        mount: Where the control groups are mounted.
+
+    """
+    try:
+        lines = membership.read_text(encoding="ascii").splitlines()
+    except (OSError, UnicodeDecodeError):
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        names = controllers.split(",")
+        if not controllers:
+            for folder in _upwards(mount, path):
+                yield _quota_v2(folder), _left(folder, "memory.max", "memory.current")
+        elif "memory" in names:
+            for folder in _upwards(mount / "memory", path):
+                yield float("inf"), _left(folder, "memory.limit_in_bytes", "memory.usage_in_bytes")
+        elif "cpu" in names:
+            for folder in _upwards(mount / controllers, path):
+                yield _quota_v1(folder), _UNLIMITED
+
+
+def _upwards(mount: Path, path: str) -> Iterable[Path]:
+    """Return the group's folder and all above it; inside a container the own group is the mount itself."""
+    inner = PurePosixPath(path).relative_to("/") if path.startswith("/") else PurePosixPath(path)
+    return [mount / inner, *(mount / p for p in inner.parents)] if inner.parts else [mount]
+
+
+def _quota_v2(folder: Path) -> float:
+    quota, _, period = _read(folder / "cpu.max").partition(" ")
+    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else float("inf")
+
+
+def _quota_v1(folder: Path) -> float:
+    quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
+    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else float("inf")
+
+
+def _left(folder: Path, limit_name: str, usage_name: str) -> int:
+    limit, usage = _read(folder / limit_name), _read(folder / usage_name)
+    if not limit.isdigit():
+        return _UNLIMITED
+    return max(0, int(limit) - (int(usage) if usage.isdigit() else 0) + _page_cache(folder))
+
+
+def _page_cache(folder: Path) -> int:
+    """Bytes that count as used and would be given back: files read or written lately."""
+    for line in _read(folder / "memory.stat").splitlines():
+        name, _, value = line.partition(" ")
+        if name in {"inactive_file", "total_inactive_file"} and value.isdigit():
+            return int(value)
+    return 0
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
+
+
+def fit_run(
+    spec: Spec, missing: "Sequence[ShardPlan]", options: RunOptions, freed: int, say: Callable[[str], None]
+) -> int:
+    """Say what a run needs, refuse what does not fit on the disk, and return the number of local workers.
+
+    Args:
+        spec: Resolved.
+        missing: The shards to render.
+        options: The run's.
+        freed: Bytes that are removed from the disk first.
+        say: Takes lines for the user.
+
+    """
+    if options.workers is not None and options.workers < 1:
+        raise DatasetError(f"--workers: value {options.workers}; give 1 or more")
+    if not missing:
+        return 1
+    samples = sum(plan.samples for plan in missing)
+    needed = disk_needed(spec, samples)
+    check_disk(options.out, needed, freed)
+    room = f"about {size(needed)} of disk ({size(disk_free(options.out) + freed)} free)"
+    shards = _plural(len(missing), "shard")
+    if options.scheduler:
+        say(f"{samples:,} samples in {shards}: {room}; {size(WORKER_MEMORY)} of memory a worker")
+        return 1
+    machine = this_machine()
+    workers, line = fit_workers(options.workers or machine.cores, len(missing), machine)
+    if line and options.workers:
+        say(line)
+    memory = f"{size(workers * WORKER_MEMORY)} of memory ({size(machine.memory)} free)"
+    say(f"{samples:,} samples in {shards}: {room}, {memory}, {_plural(workers, 'worker')}")
+    return workers
+
+
+def fit_workers(wanted: int, shards: int, machine: Machine) -> tuple[int, str | None]:
+    """Lower the workers to what the machine carries and the work can use.
+
+    Returns:
+        The number of workers, at least 1, and a line that says why it was lowered, or None.
+
+    """
+    reasons = [
+        (wanted, ""),
+        (machine.cores, _plural(machine.cores, "core")),
+        (machine.memory // WORKER_MEMORY, f"{size(machine.memory)} of memory free, {size(WORKER_MEMORY)} each"),
+        (shards, f"{_plural(shards, 'shard')} to render"),
+    ]
+    workers, reason = min(reasons, key=lambda pair: pair[0])
+    if workers < 1:
+        return 1, f"workers: 1 instead of {wanted}, and memory is short: {reason}"
+    return workers, f"workers: {workers} instead of {wanted}: {reason}" if reason else None
+
+
+def _plural(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def disk_needed(spec: Spec, samples: int) -> int:
+    """Estimate the bytes of so many samples, with their tables."""
+    pixels = spec.image.width * spec.image.height
+    return round(samples * (_FIXED_BYTES[spec.model] + _BYTES_PER_PX * pixels))
+
+
+def disk_free(path: Path) -> int:
+    """Return the bytes free where ``path`` is, or will be made."""
+    return shutil.disk_usage(nearest_folder(path)).free
+
+
+def check_disk(out: Path, needed: int, freed: int = 0) -> None:
+    """Refuse a target whose disk is too small.
+
+    Args:
+        out: The dataset folder, or where it will be.
+        needed: Bytes, as `disk_needed` estimates them.
+        freed: Bytes that will be removed first.
+
+    """
+    free = disk_free(out) + freed
+    if needed + _SPARE > free:
+        raise DatasetError(
+            f"{out}: needs about {size(needed + _SPARE)}, but {size(free)} are free; "
+            "choose another --out, a smaller --count or some --shards"
+        )
+
+
+def size(n: float) -> str:
+    """Write bytes for people: 1.5 GB."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if n < 1000:
+            return f"{n:.0f} {unit}" if unit == "bytes" or n >= 100 else f"{n:.1f} {unit}"
+        n /= 1000
+    return f"{n:.1f} TB"

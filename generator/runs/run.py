@@ -1,0 +1,89 @@
+"""The run: what is missing of a dataset is rendered on a cluster, and the dataset is sealed when nothing is.
+
+A shard is written whole or not at all and its bytes depend on the spec alone, so a run can be stopped anywhere, and the
+next one makes what is missing.
+"""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from synthgen.errors import DatasetError
+from synthgen.generator.runs.cluster import check_workers, open_cluster, render_shards
+from synthgen.generator.dataset.folder import seal_dataset, start_dataset
+from synthgen.generator.engines.availability import check_engine
+from synthgen.generator.dataset.clear import clear_dataset, dataset_bytes
+from synthgen.generator.runs.progress import Board, Listener, RunReport, Silent, record_run
+from synthgen.generator.runs.options import RunOptions, check_target, select_shards, stop_on_signals
+from synthgen.generator.runs.resources import fit_run
+from synthgen.generator.dataset.shards import ShardPlan, plan_shards, shard_done
+from synthgen.generator.runs.worker import Opener, ShardTask, Source, open_default
+from synthgen.specs.spec import Spec
+
+
+def run(spec: Spec, options: RunOptions, listener: Listener | None = None, opener: Opener = open_default) -> RunReport:
+    """Render what is missing of a dataset, and seal it when nothing is.
+
+    Args:
+        spec: Resolved.
+        options: Where and with what.
+        listener: Told lines and progress.
+        opener: Opens the pipeline in a worker; tests give another one.
+
+    Raises:
+        SynthgenError: The run cannot start, or cannot go on, for a reason that the user can mend.
+
+    """
+    listener = listener or Silent()
+    check_engine(options.engine or spec.engine)
+    plans = plan_shards(spec.name, spec.version, spec.count)
+    chosen = select_shards(plans, options.shards)
+    root = options.out.absolute()
+    check_target(root)
+    missing = chosen if options.overwrite else [plan for plan in chosen if not shard_done(plan, root)]
+    freed = dataset_bytes(root) if options.overwrite else 0
+    workers = fit_run(spec, missing, options, freed, listener.say)
+    source = Source(spec.model_dump_json(), options.engine or spec.engine, opener)
+    tasks = [ShardTask(source, plan, root) for plan in missing]
+    with stop_on_signals() as stopping, open_cluster(options, workers, idle=not missing) as cluster:
+        if options.overwrite:
+            clear_dataset(root)
+        start_dataset(root, spec)
+        if options.scheduler and cluster:
+            check_workers(cluster, options.scheduler, root)
+        board = Board({plan.number: plan.samples for plan in missing}, cluster.workers if cluster else workers)
+        if cluster:
+            render_shards(cluster, tasks, board, stopping, listener)
+        ended = time.monotonic()
+    sealed, interrupted = _seal(spec, plans, root, listener, interrupted=stopping.is_set())
+    report = RunReport(
+        root=root,
+        outcomes=tuple(board.outcomes),
+        present=len(chosen) - len(missing),
+        missing=sum(not shard_done(plan, root) for plan in plans),
+        workers=board.workers,
+        seconds=ended - board.began,
+        sealed=sealed,
+        interrupted=interrupted,
+    )
+    record_run(report)
+    return report
+
+
+def _seal(
+    spec: Spec, plans: Sequence[ShardPlan], root: Path, listener: Listener, *, interrupted: bool
+) -> tuple[bool, bool]:
+    """Seal the dataset if it is whole; return whether it is sealed, and whether the user stopped it."""
+    if interrupted or not all(shard_done(plan, root) for plan in plans):
+        return False, interrupted
+    if not (root / "SHA256SUMS").exists():
+        listener.say(f"sealing {root}")
+    try:
+        return seal_dataset(root, spec, plans), False
+    except KeyboardInterrupt:
+        return False, True
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise DatasetError(
+            f"{root}: cannot be sealed ({reason}); mend that, and the same command only seals it"
+        ) from error

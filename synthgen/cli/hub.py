@@ -1,0 +1,180 @@
+"""The commands for the Hugging Face Hub: ``synthgen push``, ``pull`` and ``verify``. Heavy imports stay inside them."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from synthgen.generator.dataset.verify import VerifyReport
+    from synthgen.remote.address import Kind
+    from synthgen.remote.progress import Transfer, TransferListener
+
+_LINE_EVERY_S = 30.0
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command(epilog="Examples: synthgen push data/hand --repo user/synthgen-hand --tag v1.0.0 · "
+                "synthgen push runs/hand-ft --repo user/hand-landmarks --private --dry-run")(push)  # fmt: skip
+    app.command(epilog="Examples: synthgen pull user/synthgen-hand --out data/hand · "
+                "synthgen pull user/synthgen-hand@v1.0.0 --split validation")(pull)  # fmt: skip
+    app.command(epilog="Examples: synthgen verify data/hand --rerender 20 · "
+                "synthgen verify hf://datasets/user/synthgen-hand@v1.0.0")(verify)  # fmt: skip
+
+
+def push(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Dataset folder, sealed, or folder of a network.")],
+    repo: Annotated[str, typer.Option("--repo", help="Repository, owner/name; made where it is not there.")],
+    private: Annotated[bool, typer.Option("--private", help="Make it private.")] = False,
+    tag: Annotated[str | None, typer.Option("--tag", help="Name for the commit, such as v1.0.0.")] = None,
+    revision: Annotated[str | None, typer.Option("--revision", help="Branch; main otherwise.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, and write nothing.")] = False,
+) -> None:
+    """Publish a dataset or a model on the Hugging Face Hub. The same command again goes on, or sends nothing."""
+    from synthgen.errors import RemoteError
+    from synthgen.generator.runs.resources import size
+    from synthgen.remote.address import parse_address
+    from synthgen.remote.publish import PushOptions
+
+    kind = _kind(folder)
+    address, options = parse_address(repo, kind, revision), PushOptions(private, tag, dry_run)
+    if address.kind != kind:
+        raise RemoteError(f"--repo: value {repo}; that is the address of a {address.kind}, and {folder} holds a {kind}")
+    with transfer_listener() as listener:
+        if kind == "dataset":
+            from synthgen.generator.hub.push import push as push_dataset
+
+            report = push_dataset(folder, address, options, listener)
+        else:
+            from synthgen.training.hub.push import push_model
+
+            report = push_model(folder, address, options, listener)
+    told = f"{len(report.sent)} files of {size(report.sent_bytes)} {'to send' if dry_run else 'sent'}, "
+    told += f"{report.unchanged} there already"
+    if report.deleted:
+        told += f", {len(report.deleted)} {'to remove' if dry_run else 'removed'}"
+    if dry_run:
+        for path in report.sent:
+            typer.echo(f"send    {path}")
+        for path in report.deleted:
+            typer.echo(f"remove  {path}")
+    typer.echo(f"{report.address}: {told}" + (f"; tag {tag}" if tag and not dry_run else ""))
+
+
+def pull(
+    repo: Annotated[str, typer.Argument(metavar="REPO", help="Repository: owner/name, or hf://datasets/owner/name.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Dataset folder. Default: data/NAME.")] = None,
+    shards: Annotated[str | None, typer.Option("--shards", help="Only these shards, such as 0-3 or 3,7-9.")] = None,
+    split: Annotated[str | None, typer.Option("--split", help="Only train, validation or test.")] = None,
+    revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit; main otherwise.")] = None,
+) -> None:
+    """Download a dataset, or a part of it, from the Hugging Face Hub. The same command again goes on."""
+    from synthgen.generator.hub.pull import PullOptions
+    from synthgen.generator.hub.pull import pull as pull_dataset
+    from synthgen.generator.runs.resources import size
+    from synthgen.remote.address import parse_address
+
+    address = parse_address(repo, revision=revision)
+    root = out or Path("data") / address.repo.split("/")[1]
+    with transfer_listener() as listener:
+        report = pull_dataset(address, root, PullOptions(shards, split), listener)
+    state = "whole" if report.sealed else f"{report.shards} of {report.of_shards} shards"
+    typer.echo(f"{root}: {state}; {report.files} files of {size(report.bytes)} came from {report.address}")
+
+
+def verify(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="Dataset folder, or hf://datasets/owner/name.")],
+    rerender: Annotated[int, typer.Option("--rerender", min=0, help="Render so many random samples again.")] = 0,
+    engine: Annotated[str | None, typer.Option("--engine", help="By blender or raster; else the dataset's.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Chooses the samples.")] = 0,
+) -> None:
+    """Check every checksum, archive, sample, label and count of a dataset; exit status 1 when something is wrong."""
+    from synthgen.generator.dataset.verify import VerifyOptions, verify_dataset
+    from synthgen.remote.address import is_remote, parse_address
+
+    options = VerifyOptions(rerender, engine, seed)
+    with transfer_listener() as listener:
+        if is_remote(folder):
+            from synthgen.generator.hub.pull import verify_remote
+
+            report = verify_remote(parse_address(folder), options, listener)
+        else:
+            report = verify_dataset(Path(folder), options, listener)
+    _tell(folder, report)
+    raise typer.Exit(int(bool(report.problems)))
+
+
+def _kind(folder: Path) -> "Kind":
+    """Return what a folder holds, by the files in it."""
+    from synthgen.errors import DatasetError
+    from synthgen.storage.dataset_paths import CHECKSUMS, MANIFEST, SPEC
+
+    dataset = any((folder / name).is_file() for name in (CHECKSUMS, MANIFEST, SPEC))
+    model = (folder / "checkpoint.json").is_file()
+    if dataset and model:
+        raise DatasetError(f"{folder}: holds a dataset and a network; keep them in folders of their own")
+    if not dataset and not model:
+        raise DatasetError(
+            f"{folder}: holds no dataset and no network; give a folder that `synthgen render`, `train` or `finetune` "
+            "wrote"
+        )
+    return "dataset" if dataset else "model"
+
+
+def _tell(folder: str, report: "VerifyReport") -> None:
+    from synthgen.generator.runs.resources import size
+
+    for problem in report.problems:
+        typer.echo(f"wrong: {problem}", err=True)
+    if report.rerendered is not None:
+        typer.echo(report.rerendered)
+    found = f"problems: {len(report.problems)}" if report.problems else "sound"
+    typer.echo(f"{folder}: {found}; {report.samples:,} samples in {report.shards} shards of {size(report.bytes)}")
+
+
+@contextmanager
+def transfer_listener() -> "Iterator[TransferListener]":
+    """Show files and bytes on standard error: a bar where someone watches, a line now and then elsewhere."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), TextColumn("{task.fields[files]} files"),
+               DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())  # fmt: skip
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        yield _Terminal(bar)
+
+
+class _Terminal:
+    """Tells lines and progress to a terminal, or to a file."""
+
+    def __init__(self, bar: "Progress") -> None:
+        self._bar = bar
+        self._task = bar.add_task("", total=None, visible=False, files="")
+        self._what, self._told = "", time.monotonic()
+
+    def say(self, line: str) -> None:
+        """Print a line above the bar."""
+        self._bar.console.print(line, markup=False)
+
+    def show(self, transfer: "Transfer") -> None:
+        """Move the bar, or print a line every half minute where there is none."""
+        files = f"{transfer.files}/{transfer.of_files}"
+        if self._bar.console.is_terminal:
+            if transfer.what != self._what:
+                self._what = transfer.what
+                self._bar.reset(self._task)
+            self._bar.update(
+                self._task, description=transfer.what, completed=transfer.bytes, total=transfer.of_bytes,
+                files=files, visible=True,
+            )  # fmt: skip
+        elif time.monotonic() - self._told >= _LINE_EVERY_S:
+            self._told = time.monotonic()
+            done = 100 * transfer.bytes / max(transfer.of_bytes, 1)
+            self.say(f"{transfer.what}: {files} files, {done:.0f} % of {transfer.of_bytes / 1e6:,.0f} MB")

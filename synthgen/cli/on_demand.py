@@ -1,0 +1,93 @@
+"""What ``synthgen train --spec`` needs: renderer and training, which know nothing of each other, put together."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from synthgen.errors import SynthgenError
+
+if TYPE_CHECKING:
+    from synthgen.generator.dataset.shards import ShardPlan, Split
+    from synthgen.training.loop.config import Recipe
+    from synthgen.training.loop.device import Machine
+    from synthgen.training.loop.job import Job
+    from synthgen.training.streaming.on_demand_order import LiveSplit
+
+LiveSpecOption = Annotated[
+    str | None,
+    typer.Option("--spec", help="Spec file or built-in, instead of --data: samples are rendered as they are needed."),
+]
+StepsOption = Annotated[
+    int | None,
+    typer.Option("--steps", help="With --spec: updates in all. Default: the recipe's samples x epochs / batch."),
+]
+LiveWorkersOption = Annotated[
+    int | None,
+    typer.Option("--workers", help="With --spec: rendering processes. Default: 1, or all cores beside a GPU."),
+]
+_AHEAD = 300
+"""Samples that each worker is ahead."""
+
+
+@dataclass(frozen=True)
+class Live:
+    """What was asked for in place of a dataset."""
+
+    spec: str
+    steps: int | None = None
+    workers: int | None = None
+
+
+def live_options(data: str | None, spec: str | None, steps: int | None, workers: int | None) -> Live | None:
+    """Return what is to be rendered as the training goes; None where a dataset is given.
+
+    Raises:
+        SynthgenError: Both are given, or neither.
+
+    """
+    if data is not None and spec is not None:
+        raise SynthgenError("--data, --spec: exclude each other; give a dataset, or a spec to be rendered on the way")
+    if spec is not None:
+        return Live(spec, steps, workers)
+    if data is None:
+        raise SynthgenError("--data: is missing; give a dataset, or by --spec a spec to be rendered on the way")
+    for name, value in (("--steps", steps), ("--workers", workers)):
+        if value is not None:
+            raise SynthgenError(f"{name}: value {value}; goes with --spec only, so leave it out beside --data")
+    return None
+
+
+@contextmanager
+def live_training(live: Live, recipe: "Recipe", machine: "Machine", say: Callable[[str], None]) -> Iterator["Job"]:
+    """Start the processes that render, and yield the training that they serve; Ctrl-C ends both within seconds."""
+    from synthgen.cli.main import load_scene
+    from synthgen.generator.dataset.shards import plan_shards
+    from synthgen.generator.runs.on_demand import interrupts_wait, live_renderer, live_workers
+    from synthgen.generator.runs.resources import this_machine
+    from synthgen.generator.runs.worker import Source
+    from synthgen.training.loop.on_demand import LiveData, live_job
+
+    # A network on a CPU keeps all cores busy, and learns more slowly than one process renders.
+    wanted = 1 if live.workers is None and not machine.on_gpu else live.workers
+    workers, line = live_workers(wanted, machine.ranks.count, this_machine())
+    if line:
+        say(line)
+    spec = load_scene(live.spec, engine="raster").spec
+    plans = plan_shards(spec.name, spec.version, spec.count)
+    train, validation = _split(plans, "train"), _split(plans, "validation")
+    source = Source(spec.model_dump_json(), spec.engine)
+    with live_renderer(source, workers, depth=recipe.input == "depth") as renderer:
+        with interrupts_wait():  # pydantic, asked for the spec's hash, makes a warning of a Ctrl-C
+            data = LiveData(spec, train, validation if validation.sizes else None, renderer, _AHEAD * workers)
+            job = live_job(data, recipe, live.steps, machine.ranks)
+        yield job
+
+
+def _split(plans: "tuple[ShardPlan, ...]", split: "Split") -> "LiveSplit":
+    from synthgen.training.streaming.on_demand_order import LiveSplit
+
+    own = [plan for plan in plans if plan.split == split]
+    return LiveSplit(tuple(plan.samples for plan in own), lambda shard: own[shard].indices)

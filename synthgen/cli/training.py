@@ -1,0 +1,316 @@
+"""The commands that train: train, finetune, experiment, predict. Heavy imports stay inside the commands."""
+
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from synthgen.cli.data_options import DATA_HELP, CacheOption, DataOptions, NoCacheOption
+from synthgen.cli.on_demand import Live, LiveSpecOption, LiveWorkersOption, StepsOption, live_options, live_training
+from synthgen.cli.options import progress_bar
+from synthgen.errors import DatasetError, ScanError
+
+if TYPE_CHECKING:
+    from synthgen.training.loop.config import Recipe
+    from synthgen.training.loop.device import Machine
+    from synthgen.training.loop.job import Job, Listener, Progress
+
+DataOption = Annotated[str, typer.Option("--data", help=DATA_HELP)]
+ScansOption = Annotated[Path, typer.Option("--scans", help="Scan set (.h5).")]
+RecipeOption = Annotated[
+    str,
+    typer.Option(
+        "--recipe", help="Recipe file, or a built-in: paper_hand, paper_body, quick_hand, quick_body, quick_heatmap."
+    ),
+]
+InputOption = Annotated[
+    Literal["mask", "depth"] | None, typer.Option("--input", help="What the network looks at, instead of the recipe's.")
+]
+ArchOption = Annotated[
+    Literal["paper", "heatmap"] | None, typer.Option("--arch", help="Network, instead of the recipe's.")
+]
+FoldsOption = Annotated[str, typer.Option("--folds", help="Number of folds, cut by subject, or leave-one-out.")]
+InitOption = Annotated[
+    str | None, typer.Option("--init", help="Network that is trained already: a folder, or hf://owner/name.")
+]
+DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+PrecisionOption = Annotated[
+    Literal["auto", "float32", "bfloat16"],
+    typer.Option(
+        "--precision", help="In which layers are computed; auto: bfloat16 on a GPU that has it, else float32."
+    ),
+]
+_IMAGES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".png", ".jpg", ".jpeg", ".dcm")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command(
+        epilog="Examples: synthgen train --data data/hand --recipe quick_hand --out runs/hand-syn · "
+        "synthgen train --spec hand --steps 3600 --recipe quick_hand --out runs/hand-live"
+    )(train)
+    app.command(
+        epilog="Examples: synthgen finetune --scans scans.h5 --init runs/hand-syn --folds 3 --out runs/hand-ft · "
+        "synthgen finetune --scans scans.h5 --folds leave-one-out --out runs/scratch"
+    )(finetune)
+    app.command(
+        epilog="Example: synthgen experiment --data data/hand --scans scans.h5 --recipe quick_hand --folds 3 "
+        "--out results"
+    )(experiment)
+    app.command(
+        epilog="Examples: synthgen predict --model runs/hand-ft scan.nii.gz --side left --up S --viewed-from P "
+        "--out landmarks.mrk.json · synthgen predict --model hf://user/hand-landmarks@v1.0.0 scans --out found"
+    )(predict)
+
+
+def train(
+    *,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the model.")],
+    data: Annotated[str | None, typer.Option("--data", help=DATA_HELP)] = None,
+    cache: CacheOption = None,
+    no_cache: NoCacheOption = False,
+    spec: LiveSpecOption = None,
+    steps: StepsOption = None,
+    workers: LiveWorkersOption = None,
+    recipe: RecipeOption = "paper_hand",
+    arch: ArchOption = None,
+    inputs: InputOption = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="Compile the network: a minute at the start, then faster on a GPU.")
+    ] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's curves too.")] = False,
+) -> None:
+    """Train a network on renderings. The same command again goes on where it was stopped."""
+    live = live_options(data, spec, steps, workers)
+    if live and (cache is not None or no_cache):
+        raise DatasetError("--cache, --no-cache: go with --data only; with --spec nothing is fetched, leave them out")
+    from synthgen.training.loop.device import find_machine, processes
+    from synthgen.training.loop.job import Keeping
+    from synthgen.training.loop.train import train as run
+
+    machine, chosen = find_machine(device, precision, compile_model=compiled), _recipe(recipe, inputs, arch)
+    source = live or DataOptions(data or "", cache, no_cache)
+    with _listening() as listener, _job(source, chosen, machine, listener) as job, processes(machine):
+        done = run(job, machine, Keeping(out, tensorboard=tensorboard), listener)
+    typer.echo(f"{out}: {done.recipe.arch} network, {done.recipe.epochs} epochs, {done.place.updates:,} updates; "
+               f"its losses stand in {out / 'log.csv'}")  # fmt: skip
+
+
+@contextmanager
+def _job(source: Live | DataOptions, recipe: "Recipe", machine: "Machine", listener: "Listener") -> "Iterator[Job]":
+    """Yield a training on a dataset, or on a spec, whose samples are rendered while the block runs."""
+    if isinstance(source, Live):
+        with live_training(source, recipe, machine, listener.say) as job:
+            yield job
+        return
+    from synthgen.training.loop.job import dataset_job
+
+    say = listener.say if machine.ranks.rank == 0 else lambda _: None
+    yield dataset_job(source.open(recipe.samples, say), recipe, machine.ranks)
+
+
+def finetune(
+    *,
+    scans: ScansOption,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the model.")],
+    init: InitOption = None,
+    folds: FoldsOption = "3",
+    recipe: Annotated[
+        str | None, typer.Option("--recipe", help="Recipe of the fine-tuning. Default: the paper's 700 epochs.")
+    ] = None,
+    inputs: InputOption = None,
+    cache: CacheOption = None,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+) -> None:
+    """Fine-tune a network on real scans under a cross-validation, and once more on all of them, for use."""
+    from synthgen.storage.atomic_files import file_sha256
+    from synthgen.training.evaluation.folds import parse_folds
+    from synthgen.training.experiments.cross_validation import METHOD, Request
+    from synthgen.training.experiments.cross_validation import finetune as run
+    from synthgen.training.experiments.tuning import Tuning, tuning_recipe
+    from synthgen.training.loop.checkpoint import load_checkpoint
+    from synthgen.training.loop.device import find_machine
+    from synthgen.training.scans.scan_set import read_scanset
+
+    cut, found = parse_folds(folds), read_scanset(scans)
+    begun = _model(init, cache) if init else None
+    base = load_checkpoint(begun).recipe if begun else _recipe("paper_hand", None)
+    base = base.changed(input=inputs) if inputs else base
+    chosen = _recipe(recipe, inputs) if recipe else tuning_recipe(base)
+    tuning = Tuning(found, file_sha256(scans), scans.name, chosen, find_machine(device, precision))
+    with _listening() as listener:
+        results = run(Request(tuning, cut, out, begun), listener)
+    overall = results.methods[METHOD].overall
+    errors = [f"{stats.mean:.2f} {unit}" for unit, stats in (("px of the source", overall.px), ("mm", overall.mm))
+              if stats.mean == stats.mean]  # fmt: skip
+    typer.echo(f"{out}: mean error {', '.join(errors)}; {len(found.scans)} scans, folds {folds}")
+
+
+def experiment(
+    *,
+    data: DataOption,
+    scans: ScansOption,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the results.")] = Path("results"),
+    cache: CacheOption = None,
+    no_cache: NoCacheOption = False,
+    recipe: RecipeOption = "quick_hand",
+    arch: ArchOption = None,
+    folds: FoldsOption = "3",
+    init: InitOption = None,
+    tune_recipe: Annotated[
+        str | None, typer.Option("--tune-recipe", help="Recipe of CNN(real) and CNN(ft). Default: the paper's.")
+    ] = None,
+    no_depth: Annotated[bool, typer.Option("--no-depth", help="Leave the depth experiment out.")] = False,
+    device: DeviceOption = "auto",
+    precision: PrecisionOption = "auto",
+) -> None:
+    """Compare all methods of the paper under one cross-validation: tables, figures and a report page."""
+    from synthgen.storage.atomic_files import file_sha256
+    from synthgen.training.evaluation.folds import parse_folds
+    from synthgen.training.evaluation.text_tables import markdown, method_table, ratio_table
+    from synthgen.training.experiments.experiment import Experiment, run_experiment
+    from synthgen.training.loop.device import find_machine
+    from synthgen.training.scans.scan_set import read_scanset
+
+    chosen, begun = _recipe(recipe, None, arch), _model(init, cache) if init else None
+    with _listening() as listener:
+        task = Experiment(
+            dataset=DataOptions(data, cache, no_cache).open(chosen.samples, listener.say),
+            scans=read_scanset(scans),
+            scans_sha256=file_sha256(scans),
+            recipe=chosen,
+            folds=parse_folds(folds),
+            out=out,
+            machine=find_machine(device, precision),
+            init=begun,
+            command=shlex.join(["synthgen", *sys.argv[1:]]),
+            tune=_recipe(tune_recipe, None) if tune_recipe else None,
+            depth=not no_depth,
+        )
+        results = run_experiment(task, listener)
+    typer.echo(markdown(method_table(results)))
+    typer.echo(markdown(ratio_table(results)))
+    typer.echo(out / "report.html")
+
+
+def predict(
+    *,
+    images: Annotated[list[Path], typer.Argument(metavar="SCAN...", help="Scans, or one folder of scans.")],
+    model: Annotated[str, typer.Option("--model", help="Network: a folder, or hf://owner/name[@revision].")],
+    out: Annotated[Path, typer.Option("--out", help=".mrk.json, .csv or .json; or a folder, as for several scans.")],
+    spec: Annotated[
+        str | None, typer.Option("--spec", help="Refuse a model whose patches are not this spec's.")
+    ] = None,
+    depth_model: Annotated[
+        str | None, typer.Option("--depth-model", help="A network on depth: a folder, or hf://owner/name.")
+    ] = None,
+    side: Annotated[str | None, typer.Option("--side", help="left or right: whose hand.")] = None,
+    up: Annotated[str | None, typer.Option("--up", help="Patient direction that is up: L R A P S I.")] = None,
+    viewed_from: Annotated[str | None, typer.Option("--viewed-from", help="Patient direction of the viewer.")] = None,
+    cache: CacheOption = None,
+    device: DeviceOption = "auto",
+) -> None:
+    """Find the landmarks of new scans, in millimetres of the scan, with a picture beside them."""
+    from synthgen.specs.domain import Domain
+    from synthgen.specs.files import load_spec
+    from synthgen.training.experiments.predict import file_name, find_landmarks, load_networks, picture, write_found
+    from synthgen.training.loop.device import find_machine
+    from synthgen.training.scans.table import settings_of
+
+    machine, deep = find_machine(device), _model(depth_model, cache) if depth_model else None
+    networks = load_networks(_model(model, cache), deep, machine)
+    different = networks.main.domain.difference(Domain.of_spec(load_spec(spec))) if spec else ""
+    if different:
+        raise DatasetError(f"--spec: value {spec}; the model differs in {different}")
+    settings = settings_of({"side": side, "up": up, "viewed_from": viewed_from})
+    scans, failed = _scans(images), []
+    if len(scans) > 1 and out.suffix:
+        raise DatasetError(f"--out: value {out}; {len(scans)} scans need a folder")
+    for stem, image in scans.items():
+        try:
+            found = find_landmarks(image, settings, networks)
+            target = out if out.suffix else out / file_name(found, stem)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            write_found(found, target)
+        except ScanError as error:
+            if len(scans) == 1:
+                raise
+            failed.append(image)
+            typer.echo(f"error: {error}", err=True)
+            continue
+        picture(found).save(_beside(target))
+        spreads = ", ".join(f"{name} ±{spread:.1f}" for name, spread in zip(found.names, found.spread_mm, strict=True))
+        typer.echo(f"{target}: {spreads}; depth from {found.depth_from}")
+    if failed:
+        raise ScanError(f"SCAN: {len(failed)} of {len(scans)} could not be used, see above; the others are done")
+
+
+def _model(given: str, cache: Path | None) -> Path:
+    """Return the folder of a network, fetched first where it is on the Hub."""
+    from synthgen.remote.address import is_remote, parse_address
+
+    if not is_remote(given):
+        return Path(given)
+    from synthgen.cli.hub import transfer_listener
+    from synthgen.training.hub.fetch import fetch_model
+
+    with transfer_listener() as listener:
+        return fetch_model(parse_address(given), listener, cache=cache)
+
+
+def _scans(images: list[Path]) -> dict[str, Path]:
+    """Return the scans by the names that their results get; those in a folder, where one is given."""
+    if len(images) == 1 and images[0].is_dir() and not any(images[0].glob("*.dcm")):
+        inside = [path for path in images[0].iterdir() if not path.name.startswith(".")]
+        images = sorted(path for path in inside if path.name.lower().endswith(_IMAGES) or path.is_dir())
+        if not images:
+            raise DatasetError(f"SCAN: the folder holds no scans ({', '.join(_IMAGES)}); name them")
+    scans: dict[str, Path] = {}
+    for image in images:
+        ending = max((end for end in _IMAGES if image.name.lower().endswith(end)), key=len, default="")
+        stem = image.name[: len(image.name) - len(ending)]
+        if stem in scans:
+            raise DatasetError(f"SCAN: {scans[stem]} and {image} would give the same files; give one after the other")
+        scans[stem] = image
+    return scans
+
+
+def _beside(target: Path) -> Path:
+    return target.with_name(target.name.removesuffix(".json").removesuffix(".mrk").removesuffix(".csv") + ".png")
+
+
+def _recipe(source: str, inputs: str | None, arch: str | None = None) -> "Recipe":
+    from synthgen.training.loop.config import load_recipe
+
+    recipe = load_recipe(source)
+    return recipe.changed(input=inputs, arch=arch)
+
+
+@contextmanager
+def _listening() -> "Iterator[Listener]":
+    """Show a training on the terminal: a bar, or a line now and then where nobody watches."""
+    import time
+
+    class Terminal:
+        told = time.monotonic()
+
+        def say(self, line: str) -> None:
+            typer.echo(line, err=True)
+
+        def show(self, progress: "Progress") -> None:
+            text = (f"epoch {progress.epoch}/{progress.epochs}, loss {progress.loss:.5f}, "
+                    f"{progress.samples_per_s:.0f} samples/s")  # fmt: skip
+            bar(text, progress.updates, progress.all_updates)
+            if not sys.stderr.isatty() and time.monotonic() - self.told >= 30:
+                self.told = time.monotonic()
+                self.say(text)
+
+    with progress_bar() as bar:
+        yield Terminal()

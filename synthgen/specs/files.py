@@ -1,0 +1,115 @@
+"""Specs as files: reading, checking, writing, and the built-in ones."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from synthgen.errors import SpecError
+from synthgen.specs.builtin import folder, names, read_named, suggestion
+from synthgen.specs.messages import spec_error
+from synthgen.specs.safe_yaml import Document, read_yaml, to_yaml
+from synthgen.specs.shape_space import ShapeSpace, TargetFile
+from synthgen.specs.spec import Spec, plain, resolve
+
+BUILTIN = ("hand", "body", "paper_hand", "paper_body")
+OVERRIDES = ("count", "seed", "engine")
+
+
+def load_spec(source: str | Path, overrides: Mapping[str, Any] | None = None) -> Spec:
+    """Return the resolved spec of a file, or of a built-in name where no such file exists.
+
+    Args:
+        source: Path of a YAML file, or a built-in name with or without ``.yaml``.
+        overrides: Values for count, seed or engine that replace the file's; None leaves the file's.
+
+    """
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    unknown = sorted(set(given) - set(OVERRIDES))
+    if unknown:
+        raise SpecError(f"override {unknown[0]}: unknown; {suggestion(unknown[0], OVERRIDES)}")
+    document, base = _find(Path(source))
+    data = {**document.data, **given}
+
+    def place(path: tuple[str | int, ...]) -> str:
+        return "" if path and path[0] in given else document.place(path)
+
+    try:
+        spec = Spec.model_validate(data)
+    except ValidationError as error:
+        raise spec_error(error, Spec, data, place) from None
+    return _with_target_files(resolve(spec, document), base, document)
+
+
+def dump_spec(spec: Spec, *, portable: bool = False) -> str:
+    """Return YAML of the resolved spec that `load_spec` reads back equal.
+
+    Args:
+        spec: The spec.
+        portable: Keep only the names of target files, for publishing: the digests say which files they were.
+
+    """
+    data = plain(resolve(spec))
+    if portable:
+        for target in data["shape"]["target_files"]:
+            target["path"] = Path(target["path"]).name
+    return to_yaml(data)
+
+
+def init_text(name: str) -> str:
+    """Return the commented YAML of a built-in spec, to be edited."""
+    name = name.removesuffix(".yaml")
+    read_named("spec", name)  # refuses an unknown name
+    return (folder("spec") / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON schema of specs, for editors that complete and check YAML."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Spec.model_json_schema()}
+
+
+def _find(path: Path) -> tuple[Document, Path]:
+    """Return the document and the folder that its relative paths start from."""
+    if path.is_file():
+        return read_yaml(path), path.resolve().parent
+    stem = path.name.removesuffix(".yaml").removesuffix(".yml")
+    if path.parent == Path() and stem in names("spec"):
+        return read_named("spec", stem), Path.cwd()
+    reason = "is a folder" if path.is_dir() else "no such file, and no built-in spec of that name"
+    raise SpecError(f"{path}: {reason}; {suggestion(stem, BUILTIN)}")
+
+
+def _with_target_files(spec: Spec, base: Path, document: Document) -> Spec:
+    shape = spec.shape
+    if not isinstance(shape, ShapeSpace) or not shape.target_files:
+        return spec
+    files = []
+    for i, target in enumerate(shape.target_files):
+        try:
+            files.append(_located(target, base))
+        except SpecError as error:
+            where = document.place(("shape", "target_files", i, "path"))
+            raise SpecError(f"{where}: shape.target_files[{i}].path: {error}") from None
+    return spec.model_copy(update={"shape": shape.model_copy(update={"target_files": tuple(files)})})
+
+
+def _located(target: TargetFile, base: Path) -> TargetFile:
+    """Return the target file with its absolute path and its digest.
+
+    A file that is gone is no mistake where its digest is known: a published spec can still be read and compared.
+    """
+    path = (base / Path(target.path).expanduser()).resolve()
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        if target.sha256 is not None and not path.exists():
+            return target.model_copy(update={"path": str(path)})
+        text = f'value "{target.path}" cannot be read ({error.strerror}); give the path of a .target file'
+        raise SpecError(text) from None
+    if target.sha256 not in {None, digest}:
+        text = f'value "{target.path}" is not the file that sha256 tells of; restore it, or remove sha256'
+        raise SpecError(text)
+    return target.model_copy(update={"path": str(path), "sha256": digest})

@@ -1,0 +1,96 @@
+"""Training on a GPU, where there is one: nearly the networks of a CPU. Without one, the CPU tries these tests."""
+
+import pytest
+import torch
+from support.fake_balls import make_dataset
+
+from synthgen.training.experiments.tuning import predict_block
+from synthgen.training.loop import train as train_module
+from synthgen.training.loop.checkpoint import save_checkpoint
+from synthgen.training.loop.config import Rate, Recipe
+from synthgen.training.loop.device import Machine, find_machine
+from synthgen.training.loop.job import Keeping, dataset_job
+from synthgen.training.loop.train import train
+from synthgen.training.networks.paper_net import build_model
+from synthgen.training.streaming.augmentation import Augmentation
+from synthgen.training.streaming.dataset import open_dataset, open_source
+from synthgen.training.streaming.shard_cache import ShardBlocks
+
+GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))
+PRECISIONS = ("float32", "bfloat16")
+RECIPE = Recipe(
+    epochs=2, samples=140, batch=20, dropout=0.0, rate=Rate(first=0.01), augmentation=Augmentation(rotation_deg=5.0)
+)
+ROUNDING = 0.05
+"""Part of the way from the first weights by which a rounded training may miss: bfloat16, or TF32 in a GPU's float32."""
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    return open_dataset(open_source(make_dataset(tmp_path_factory.mktemp("gpu") / "hand")))
+
+
+def machine_of(device: str, precision: str = "auto") -> Machine:
+    return find_machine(device, precision, threads=0)
+
+
+def off(one, reference) -> float:
+    """Return how far a network ended from where another did, as a part of the way that this one went."""
+    domain, recipe = reference.domain, reference.recipe
+    first = build_model(recipe.arch, reference.labels, len(domain.landmarks), recipe.dropout, recipe.seed).state_dict()
+    return distance(one.weights, reference.weights) / distance(first, reference.weights)
+
+
+def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    assert one.keys() == other.keys()
+    return sum(float((weights - other[name]).square().sum()) for name, weights in one.items()) ** 0.5
+
+
+@pytest.mark.parametrize("arch", ["paper", "heatmap"])
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("device", ["cpu", GPU])
+def test_a_device_trains_nearly_what_the_cpu_trains(dataset, device, precision, arch):
+    recipe = RECIPE.changed(arch=arch, epochs=1)
+    reference = train(dataset_job(dataset, recipe), machine_of("cpu", "float32"))
+    trained = train(dataset_job(dataset, recipe), machine_of(device, precision))
+
+    assert {weights.dtype for weights in trained.weights.values()} == {torch.float32}
+    assert {weights.device.type for weights in trained.weights.values()} == {"cpu"}
+    assert off(trained, reference) <= (0 if (device, precision) == ("cpu", "float32") else ROUNDING)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+@pytest.mark.parametrize("device", ["cpu", GPU])
+def test_a_training_goes_on_with_its_dropout_and_momentum(dataset, tmp_path, monkeypatch, device, optimizer):
+    recipe, machine, kept = RECIPE.changed(dropout=0.5, optimizer=optimizer), machine_of(device, "float32"), []
+    monkeypatch.setattr(train_module, "save_checkpoint", lambda _, checkpoint: kept.append(checkpoint))
+    whole = train(dataset_job(dataset, recipe), machine, Keeping(tmp_path / "whole", save_every_s=0))
+    monkeypatch.undo()
+    save_checkpoint(tmp_path / "run", kept[8])
+
+    resumed = train(dataset_job(dataset, recipe), machine, Keeping(tmp_path / "run"))
+    assert resumed.place == whole.place
+    assert off(resumed, whole) <= (0 if device == "cpu" else ROUNDING)
+    assert off(kept[8], whole) > 2 * ROUNDING
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+@pytest.mark.parametrize("device", ["cpu", GPU])
+def test_a_device_predicts_nearly_what_the_cpu_predicts(dataset, device, precision):
+    network = train(dataset_job(dataset, RECIPE), machine_of("cpu"))
+    block = ShardBlocks(dataset, "test", "mask").block(0)
+    there, here = (predict_block(network, block, machine) for machine in (machine_of(device, precision), Machine()))
+
+    assert abs(there.points_px - here.points_px).max() <= 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("device", [GPU])
+def test_a_compiled_network_trains_nearly_the_same(dataset, device):
+    recipe = RECIPE.changed(epochs=1)
+    plain, compiled = (
+        train(dataset_job(dataset, recipe), find_machine(device, compile_model=wanted)) for wanted in (False, True)
+    )
+
+    assert off(compiled, plain) <= ROUNDING

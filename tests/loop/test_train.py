@@ -1,0 +1,427 @@
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from support.fake_balls import make_dataset, small_spec
+
+from synthgen.errors import SynthgenError
+from synthgen.training.loop import train as train_module
+from synthgen.training.loop.checkpoint import CheckpointError, has_checkpoint, load_checkpoint, save_checkpoint
+from synthgen.training.loop.config import Rate, Recipe
+from synthgen.training.loop.device import Machine, find_machine
+from synthgen.training.loop.job import Keeping, dataset_job
+from synthgen.training.loop.train import evaluate, train
+from synthgen.training.networks.coordinates import LabelSpace
+from synthgen.training.networks.paper_net import PaperNet, build_model
+from synthgen.training.streaming.augmentation import Augmentation
+from synthgen.training.streaming.dataset import open_dataset, open_source
+
+HERE = Path(__file__).parents[1]
+RECIPE = Recipe(
+    epochs=2,
+    samples=140,
+    batch=20,
+    rate=Rate(first=0.01, decay=0.5),
+    augmentation=Augmentation(rotation_deg=5.0, shift=0.05),
+)
+MACHINE = Machine(threads=0)
+pytestmark = pytest.mark.usefixtures("one_thread")
+"""The children of these tests train with one thread, and so do they."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_dataset(tmp_path_factory.mktemp("train") / "hand")
+
+
+@pytest.fixture(scope="module")
+def dataset(folder):
+    return open_dataset(open_source(folder))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted_run(dataset, tmp_path_factory):
+    run = tmp_path_factory.mktemp("run") / "whole"
+    train(dataset_job(dataset, RECIPE), MACHINE, Keeping(run, log_every=4))
+    return run
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(uninterrupted_run):
+    return load_checkpoint(uninterrupted_run)
+
+
+def equal(one, other) -> bool:
+    return one.weights.keys() == other.weights.keys() and all(
+        torch.equal(one.weights[name], other.weights[name]) for name in one.weights
+    )
+
+
+def lines(run) -> list[dict[str, str]]:
+    with (run / "log.csv").open() as file:
+        return [{k: v for k, v in row.items() if k not in {"samples_per_s", "seconds"}} for row in csv.DictReader(file)]
+
+
+class Listener:
+    def __init__(self):
+        self.said, self.shown = [], []
+
+    def say(self, line):
+        self.said.append(line)
+
+    def show(self, progress):
+        self.shown.append(progress)
+
+
+def test_a_network_learns_where_the_landmarks_are(dataset):
+    recipe = Recipe(epochs=10, batch=20, dropout=0.0, rate=Rate(first=0.02, last=1e-3), artefacts=False)
+    job = dataset_job(dataset, recipe)
+    trained = train(job, MACHINE)
+    before = evaluate(build_model("paper", LabelSpace(28, 32), 5, 0.5, 0), job.validation, trained.labels, MACHINE)
+    after = evaluate(trained.model(), job.validation, trained.labels, MACHINE)
+
+    assert trained.finished
+    assert before > 4
+    assert after < 0.45 * before
+
+
+def test_the_result_is_a_function_of_the_recipe(dataset, uninterrupted):
+    assert equal(uninterrupted, train(dataset_job(dataset, RECIPE), MACHINE))
+    assert not equal(uninterrupted, train(dataset_job(dataset, RECIPE.changed(seed=1)), MACHINE))
+    assert not equal(uninterrupted, train(dataset_job(dataset, RECIPE.changed(artefacts=False)), MACHINE))
+
+
+@pytest.mark.parametrize("threads", [2])
+def test_threads_and_what_is_kept_change_nothing(dataset, uninterrupted, tmp_path, threads):
+    keeping = Keeping(tmp_path / "run", save_every_s=0, log_every=3)
+
+    assert equal(uninterrupted, train(dataset_job(dataset, RECIPE), replace(MACHINE, threads=threads), keeping))
+
+
+def test_training_leaves_torchs_generators_alone(dataset):
+    state = torch.get_rng_state()
+    train(dataset_job(dataset, RECIPE.changed(epochs=1, samples=20)), MACHINE)
+
+    assert torch.equal(state, torch.get_rng_state())
+
+
+CHILD = """
+import sys, time, torch
+sys.path.insert(0, {here!r})
+from test_train import MACHINE, RECIPE
+from synthgen.training.loop import train as t
+from synthgen.training.loop.job import Keeping, dataset_job
+from synthgen.training.streaming.dataset import open_dataset, open_source
+torch.set_num_threads(1)
+old = t.save_checkpoint
+def save(folder, checkpoint):
+    old(folder, checkpoint)
+    print(checkpoint.place.updates, flush=True)
+t.save_checkpoint = save
+step = t.train_step
+t.train_step = lambda *arguments: time.sleep(0.1) or step(*arguments)
+job = dataset_job(open_dataset(open_source({folder!r})), RECIPE)
+t.train(job, MACHINE, Keeping(__import__("pathlib").Path({run!r}), save_every_s={every}, log_every=4))
+"""
+
+
+@pytest.mark.parametrize(("every", "kill_after"), [(0, 3), (0.25, 8)])
+def test_a_training_that_was_killed_goes_on_to_the_same_weights(
+    folder, dataset, uninterrupted, uninterrupted_run, tmp_path, every, kill_after
+):
+    run = tmp_path / "run"
+    script = CHILD.format(here=str(HERE), folder=str(folder), run=str(run), every=every)
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as child:
+        for line in child.stdout:
+            if int(line) >= kill_after:
+                time.sleep(0.13)  # into the next update
+                os.kill(child.pid, signal.SIGKILL)
+                break
+        assert child.wait() == -signal.SIGKILL
+    stopped, listener = load_checkpoint(run), Listener()
+    resumed = train(dataset_job(dataset, RECIPE), MACHINE, Keeping(run, log_every=4), listener)
+
+    assert kill_after <= stopped.place.updates < 14
+    assert listener.said == [f"{run}: goes on in epoch {stopped.place.epoch + 1} after {stopped.place.updates} updates"]
+    assert equal(resumed, uninterrupted)
+    assert equal(load_checkpoint(run), uninterrupted)
+    assert lines(run) == lines(uninterrupted_run)
+
+
+def test_any_place_can_be_gone_on_from(dataset, uninterrupted, tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(train_module, "save_checkpoint", lambda _, checkpoint: kept.append(checkpoint))
+    train(dataset_job(dataset, RECIPE), MACHINE, Keeping(tmp_path / "run", save_every_s=0))
+    monkeypatch.undo()
+
+    assert [c.place.updates for c in kept] == list(range(1, 15))
+    assert [c.place.position for c in kept[:7]] == [20 * n for n in range(1, 7)] + [0]
+    for checkpoint in kept[2:-1:4]:
+        run = tmp_path / f"from-{checkpoint.place.updates}"
+        save_checkpoint(run, checkpoint)
+        assert equal(train(dataset_job(dataset, RECIPE), MACHINE, Keeping(run)), uninterrupted)
+
+
+def test_adam_goes_on_from_any_place_with_what_it_remembers(dataset, tmp_path, monkeypatch):
+    recipe, kept = RECIPE.changed(optimizer="adam", rate=Rate(first=0.001)), []
+    monkeypatch.setattr(train_module, "save_checkpoint", lambda _, checkpoint: kept.append(checkpoint))
+    whole = train(dataset_job(dataset, recipe), MACHINE, Keeping(tmp_path / "run", save_every_s=0))
+    monkeypatch.undo()
+
+    assert not whole.momentum
+    for number in (1, 8):
+        halfway = kept[number]
+        save_checkpoint(tmp_path / f"{number}", halfway)
+        save_checkpoint(tmp_path / f"{number}-forgetful", replace(halfway, momentum={}))
+        weights, squares = set(halfway.weights), {f"squares/{name}" for name in halfway.weights}
+        assert set(halfway.momentum) == weights | squares
+        assert equal(train(dataset_job(dataset, recipe), MACHINE, Keeping(tmp_path / f"{number}")), whole)
+        forgetful = train(dataset_job(dataset, recipe), MACHINE, Keeping(tmp_path / f"{number}-forgetful"))
+        assert not equal(forgetful, whole)
+
+
+NAME = "regressor.7.weight"
+WRONG_SHAPE = ({NAME: torch.zeros(10, 1)}, f"{NAME} is 10x1, not as its weight")
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "change", "message"),
+    [
+        ("sgd", *WRONG_SHAPE),
+        ("adam", *WRONG_SHAPE),
+        ("adam", {NAME: None}, f"{NAME} is missing"),
+        ("adam", {f"squares/{NAME}": None}, f"squares/{NAME} is missing"),
+    ],
+)
+def test_momentum_that_does_not_fit_is_refused(dataset, tmp_path, monkeypatch, optimizer, change, message):
+    recipe, kept = RECIPE.changed(optimizer=optimizer, epochs=1), []
+    monkeypatch.setattr(train_module, "save_checkpoint", lambda _, checkpoint: kept.append(checkpoint))
+    train(dataset_job(dataset, recipe), MACHINE, Keeping(tmp_path / "run", save_every_s=0))
+    monkeypatch.undo()
+    momentum = {name: tensor for name, tensor in (kept[0].momentum | change).items() if tensor is not None}
+    save_checkpoint(tmp_path / "run", replace(kept[0], momentum=momentum))
+
+    with pytest.raises(SynthgenError, match=f"momentum: {message}; restore the checkpoint"):
+        train(dataset_job(dataset, recipe), MACHINE, Keeping(tmp_path / "run"))
+
+
+def test_short_epochs_are_not_all_saved(dataset, uninterrupted, tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(train_module, "save_checkpoint", lambda _, checkpoint: kept.append(checkpoint))
+    train(dataset_job(dataset, RECIPE), MACHINE, Keeping(tmp_path / "run"))
+
+    assert RECIPE.epochs > 1
+    assert [equal(checkpoint, uninterrupted) for checkpoint in kept] == [True]
+
+
+def test_a_training_that_has_ended_is_not_done_again(dataset, tmp_path, monkeypatch):
+    keeping, recipe = Keeping(tmp_path / "run"), RECIPE.changed(epochs=1, samples=40)
+    first = train(dataset_job(dataset, recipe), MACHINE, keeping)
+    monkeypatch.setattr(train_module, "train_step", None)
+
+    assert equal(first, train(dataset_job(dataset, recipe), MACHINE, keeping))
+    assert first.momentum == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"), [({"epochs": 9}, "recipe.epochs: 1 there, 9 here"), ({"seed": 5}, "recipe.seed: 0 there")]
+)
+def test_another_training_in_the_same_folder_is_refused(dataset, tmp_path, changes, message):
+    keeping, recipe = Keeping(tmp_path / "run"), RECIPE.changed(epochs=1, samples=20)
+    train(dataset_job(dataset, recipe), MACHINE, keeping)
+
+    with pytest.raises(CheckpointError, match=rf"run: holds another training .{message}.*; choose another --out"):
+        train(dataset_job(dataset, recipe.changed(**changes)), MACHINE, keeping)
+
+
+def test_the_same_recipe_on_other_data_is_refused(dataset, tmp_path):
+    other = open_dataset(open_source(make_dataset(tmp_path / "other", small_spec(60))))
+    keeping, recipe = Keeping(tmp_path / "run"), RECIPE.changed(epochs=1, samples=20)
+    train(dataset_job(dataset, recipe), MACHINE, keeping)
+
+    with pytest.raises(CheckpointError, match=r"trained on synthgen-hand-v1 there, .* of another content here"):
+        train(dataset_job(other, recipe), MACHINE, keeping)
+
+
+def test_weights_of_a_network_are_what_is_begun_with(dataset, uninterrupted):
+    recipe = RECIPE.changed(epochs=1, samples=20, rate=Rate(first=1e-12))
+    tuned = train(dataset_job(dataset, recipe, weights=uninterrupted.weights), MACHINE)
+    wrong = {name: tensor[:1] for name, tensor in uninterrupted.weights.items()}
+
+    assert all(torch.allclose(tuned.weights[n], uninterrupted.weights[n], atol=1e-6) for n in tuned.weights)
+    with pytest.raises(CheckpointError, match="weights: are not those of network paper for this data"):
+        train(dataset_job(dataset, recipe, weights=wrong), MACHINE)
+
+
+def test_the_log_and_the_listener_are_told(dataset, tmp_path):
+    listener, run = Listener(), tmp_path / "run"
+    train(dataset_job(dataset, RECIPE), MACHINE, Keeping(run, log_every=5, tensorboard=True), listener)
+    rows = lines(run)
+
+    assert [int(row["updates"]) for row in rows] == [5, 7, 10, 14]
+    assert [row["epoch"] for row in rows] == ["1"] * 2 + ["2"] * 2
+    assert [float(row["rate"]) for row in rows] == [0.01] * 2 + [0.005] * 2
+    assert [row["validation_px"] != "" for row in rows] == [False, True, False, True]
+    assert [(p.updates, p.all_updates, p.epoch, p.epochs) for p in listener.shown] == [
+        (int(row["updates"]), 14, int(row["epoch"]), 2) for row in rows
+    ]
+    assert all(p.samples_per_s > 0 and p.seconds_left >= 0 for p in listener.shown)
+    assert any((run / "tensorboard").iterdir())
+
+
+def test_depth_networks_are_trained_on_three_numbers_a_landmark(dataset):
+    trained = train(dataset_job(dataset, RECIPE.changed(input="depth", epochs=1)), MACHINE)
+
+    assert trained.labels.depth
+    assert trained.model()(torch.zeros(2, 1, 32, 28)).shape == (2, 15)
+
+
+def test_half_precision_and_plain_layouts_train_nearly_the_same(dataset):
+    recipe = RECIPE.changed(epochs=1, dropout=0.0)
+    plain, last, half = (
+        train(dataset_job(dataset, recipe), replace(MACHINE, **changes))
+        for changes in ({"channels_last": False}, {}, {"bf16": True})
+    )
+    name = "regressor.7.weight"
+
+    assert torch.allclose(plain.weights[name], last.weights[name], atol=1e-5)
+    assert torch.allclose(plain.weights[name], half.weights[name], atol=3e-3)
+    assert half.weights[name].dtype == torch.float32
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="nothing to compile with")
+def test_a_compiled_network_trains_nearly_the_same(dataset):
+    recipe = RECIPE.changed(epochs=1, dropout=0.0)
+    plain, compiled = (
+        train(dataset_job(dataset, recipe), replace(MACHINE, compile=wanted)) for wanted in (False, True)
+    )
+
+    assert compiled.weights.keys() == plain.weights.keys()
+    for name, weights in plain.weights.items():
+        assert torch.allclose(weights, compiled.weights[name], atol=1e-4), name
+
+
+def test_nothing_to_compile_with_is_known_before_the_training(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    assert find_machine("cpu", compile_model=True).compile
+
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(SynthgenError, match=r"--compile: needs a C\+\+ compiler"):
+        find_machine("cpu", compile_model=True)
+
+
+RANK = """
+import os, sys, torch
+sys.path.insert(0, {here!r})
+from pathlib import Path
+from test_train import RECIPE
+from synthgen.training.loop.job import Keeping, dataset_job
+from synthgen.training.loop.device import find_machine, processes
+from synthgen.training.streaming.dataset import open_dataset, open_source
+from synthgen.training.loop.train import train
+torch.set_num_threads(1)
+machine = find_machine("cpu", threads=1)
+with processes(machine):
+    recipe = RECIPE.changed(dropout=0.0, batch={batch}, samples=137, epochs=1)
+    train(dataset_job(open_dataset(open_source({folder!r})), recipe, machine.ranks), machine, Keeping(Path({run!r})))
+    assert machine.same_everywhere("one") and not machine.same_everywhere(os.environ["RANK"])
+"""
+
+
+def test_two_processes_learn_what_one_does(folder, dataset, tmp_path):
+    batch, run = 17, tmp_path / "run"  # of 137 samples: the last batch has one, so one process has none
+    script = RANK.format(here=str(HERE), folder=str(folder), run=str(run), batch=batch)
+    common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29617"}
+    children = [
+        subprocess.Popen([sys.executable, "-c", script], env={**common, "RANK": str(r), "LOCAL_RANK": str(r)})
+        for r in range(2)
+    ]
+    assert [child.wait(timeout=120) for child in children] == [0, 0]
+    alone = tmp_path / "alone"
+    recipe = RECIPE.changed(dropout=0.0, batch=batch, samples=137, epochs=1)
+    one = train(dataset_job(dataset, recipe), MACHINE, Keeping(alone))
+    two = load_checkpoint(run)
+
+    assert all(torch.allclose(one.weights[name], two.weights[name], atol=2e-6) for name in one.weights)
+    for row, other in zip(lines(run), lines(alone), strict=True):
+        assert float(row["loss"]) == pytest.approx(float(other["loss"]), rel=1e-4)
+        assert float(row["validation_px"]) == pytest.approx(float(other["validation_px"]), rel=1e-3)
+
+
+def test_a_lack_of_memory_says_which_batch_fits(dataset, monkeypatch):
+    old = PaperNet.outputs
+
+    def outputs(self, images):
+        if len(images) > 6:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return old(self, images)
+
+    monkeypatch.setattr(PaperNet, "outputs", outputs)
+    with pytest.raises(
+        SynthgenError, match="batch: value 20 does not fit into the memory of cpu; 5 fits, set batch to it"
+    ):
+        train(dataset_job(dataset, RECIPE), MACHINE)
+
+
+def test_other_errors_of_torch_are_not_taken_for_a_lack_of_memory(dataset, monkeypatch):
+    def step(*_):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(train_module, "train_step", step)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        train(dataset_job(dataset, RECIPE), MACHINE)
+
+
+@pytest.mark.parametrize(("clip", "fix"), [(None, "or set clip to 1"), (1e30, "or lower clip")])
+def test_a_loss_that_is_no_number_ends_the_training(dataset, tmp_path, clip, fix):
+    recipe = RECIPE.changed(rate={"first": 1e9}, clip=clip, samples=100)
+    with pytest.raises(
+        SynthgenError, match=rf"^rate.first: value 1e\+09; the loss is (nan|inf) after .*{fix}, in the r"
+    ):
+        train(dataset_job(dataset, recipe), MACHINE, Keeping(tmp_path / "run"))
+
+    assert not has_checkpoint(tmp_path / "run")
+
+
+def test_weights_that_are_no_numbers_are_never_kept(dataset, tmp_path):
+    recipe = RECIPE.changed(rate={"first": 1e42}, samples=RECIPE.batch, epochs=1)  # its only loss is a number
+    with pytest.raises(SynthgenError, match=r"^rate.first: value 1e\+42; a weight is no number after 1 updates, lower"):
+        train(dataset_job(dataset, recipe), MACHINE, Keeping(tmp_path / "run"))
+
+    assert not has_checkpoint(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("device", "fault"), [("gpu", "give auto, cpu, cuda"), ("cuda:99", "torch finds"), ("cpu:1", "give")]
+)
+def test_a_device_that_is_not_there_is_refused(device, fault):
+    with pytest.raises(SynthgenError, match=f"--device: value {device}; {fault}"):
+        find_machine(device)
+
+
+@pytest.mark.parametrize(("precision", "bf16"), [("auto", False), ("float32", False), ("bfloat16", True)])
+def test_the_precision_is_float32_on_a_cpu_unless_asked_otherwise(precision, bf16):
+    machine = find_machine("cpu", precision)
+
+    with machine.precision():
+        product = torch.ones(2, 2) @ torch.ones(2, 2)
+    assert machine.bf16 == bf16
+    assert product.dtype == (torch.bfloat16 if bf16 else torch.float32)
+
+
+def test_the_machine_of_torchrun_is_its_process(monkeypatch):
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    machine = find_machine("cpu")
+
+    assert (machine.ranks.rank, machine.ranks.count) == (2, 4)
+    assert not machine.bf16

@@ -1,0 +1,1 @@
+"""Errors and their intervals, baselines, folds, tables, figures and the report."""

@@ -1,0 +1,1 @@
+"""Fine-tuning, cross-validation, the experiment of the paper, and prediction."""

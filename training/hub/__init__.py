@@ -1,0 +1,1 @@
+"""Networks on the Hugging Face Hub: model card, push and fetch."""

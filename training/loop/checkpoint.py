@@ -1,0 +1,312 @@
+"""Checkpoints: what a network is, its weights, and where its training stands. JSON and safetensors, never pickle.
+
+A folder holds one checkpoint: ``checkpoint.json``, which names the files of tensors with their digests and is written
+last. So whatever happens, the folder holds a whole checkpoint or none.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+import synthgen
+from synthgen.errors import SynthgenError
+from synthgen.specs.domain import Domain
+from synthgen.storage.atomic_files import write_file
+from synthgen.training.loop.config import Recipe
+from synthgen.training.networks.coordinates import LabelSpace
+from synthgen.training.networks.paper_net import build_model, count_parameters
+
+FORMAT, VERSION = "synthgen-checkpoint", 2
+_FIRST_VERSIONS = {"paper": 1, "heatmap": 2}
+"""Since when the weights of a network mean what they mean now."""
+CARD = "checkpoint.json"
+MAX_CARD_BYTES = 4 * 2**20
+_MAX_TENSORS_BYTES = 16 * 2**30
+_MAX_HEADER_BYTES = 2**20
+"""Of a file of weights, besides the weights; these count twice, so that some of another type are told as such."""
+WEIGHTS, _MOMENTUM = "weights", "momentum"
+_NAME = re.compile(r"(weights|momentum)-[0-9]{9,15}\.safetensors")
+
+Tensors = dict[str, Tensor]
+
+
+SeenKind = Literal["dataset", "spec", "scan set"]
+
+
+class CheckpointError(SynthgenError):
+    """A checkpoint that is missing, damaged, of a newer version, or of another training."""
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """Data that a network has seen."""
+
+    kind: SeenKind
+    name: str
+    sha256: str
+    """Of the dataset's manifest, of the resolved spec without its count, or of the scan set's file."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """How far a training is."""
+
+    epoch: int = 0
+    """The one that goes on, from 0."""
+    position: int = 0
+    """Samples of that epoch that are done."""
+    updates: int = 0
+    """Of the weights, through all epochs."""
+    loss_sum: float = 0.0
+    """Of the updates since the last line of the log."""
+    loss_count: int = 0
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """A file of tensors, as the card tells of it."""
+
+    name: str
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class _Network:
+    """What a network is for and how it came about."""
+
+    domain: Domain
+    recipe: Recipe
+    history: tuple[TrainedOn, ...]
+    """The data of all its trainings, the last one last."""
+    place: Place
+
+    @property
+    def finished(self) -> bool:
+        """Whether the training has ended."""
+        return self.place.epoch >= self.recipe.epochs
+
+    @property
+    def labels(self) -> LabelSpace:
+        """How the network's numbers become landmarks."""
+        return label_space(self.domain, self.recipe)
+
+
+@dataclass(frozen=True)
+class Card(_Network):
+    """What ``checkpoint.json`` holds."""
+
+    files: Mapping[str, TensorFile]
+    """By kind: weights always, momentum while a training goes on."""
+
+
+@dataclass(frozen=True)
+class Checkpoint(_Network):
+    """A network, what it is for and how it came about."""
+
+    weights: Tensors
+    momentum: Tensors
+    """Of the optimizer; empty once the training has ended."""
+
+    def model(self) -> nn.Module:
+        """Return the network, on the CPU, ready to predict.
+
+        Raises:
+            CheckpointError: The weights are those of another network.
+
+        """
+        model = _empty_model(self.domain, self.recipe)
+        expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
+        if expected != {name: tensor.shape for name, tensor in self.weights.items()}:
+            raise CheckpointError(f"weights: are not those of network {self.recipe.arch}; restore the checkpoint")
+        model.load_state_dict({name: tensor.clone() for name, tensor in self.weights.items()}, assign=True)
+        return model.eval()
+
+
+def label_space(domain: Domain, recipe: Recipe) -> LabelSpace:
+    """Return how landmarks become the numbers of a network."""
+    return LabelSpace(domain.width, domain.height, recipe.label_range, recipe.input == "depth")
+
+
+def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint in the place of the one that the folder held.
+
+    Raises:
+        CheckpointError: The folder cannot be written.
+
+    """
+    files = {}
+    try:
+        for kind, tensors in ((WEIGHTS, checkpoint.weights), (_MOMENTUM, checkpoint.momentum)):
+            if tensors:
+                content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+                name = f"{kind}-{checkpoint.place.updates:09d}.safetensors"
+                write_file(folder / name, content)
+                sha256 = hashlib.sha256(content).hexdigest()
+                files[kind] = {"file": name, "bytes": len(content), "sha256": sha256}
+        card = {
+            "format": FORMAT,
+            "version": VERSION,
+            "synthgen": synthgen.__version__,
+            "domain": checkpoint.domain.to_json(),
+            "label_range": [-checkpoint.recipe.label_range, checkpoint.recipe.label_range],
+            "recipe": checkpoint.recipe.model_dump(mode="json"),
+            "history": [asdict(data) for data in checkpoint.history],
+            "place": asdict(checkpoint.place),
+            "files": files,
+        }
+        write_file(folder / CARD, (json.dumps(card, indent=2, allow_nan=False) + "\n").encode())
+        for path in folder.glob("*.safetensors"):
+            if path.name not in {file["file"] for file in files.values()}:
+                path.unlink()
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be written ({error.strerror}); choose another --out") from None
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Tell whether a folder holds a checkpoint."""
+    return (folder / CARD).is_file()
+
+
+def load_checkpoint(folder: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        CheckpointError: There is none, it is damaged, or of a newer version.
+
+    """
+    card = load_card(folder)
+    weights = _read_tensors(folder, card.files[WEIGHTS])
+    momentum = _read_tensors(folder, card.files[_MOMENTUM]) if _MOMENTUM in card.files else {}
+    return Checkpoint(card.domain, card.recipe, card.history, card.place, weights, momentum)
+
+
+def load_card(folder: Path) -> Card:
+    """Read what a checkpoint says of itself, without its tensors.
+
+    Raises:
+        CheckpointError: There is none, it is damaged, or of a newer version.
+
+    """
+    return parse_card(_read_card(folder / CARD), str(folder / CARD))
+
+
+def parse_card(content: bytes, where: str) -> Card:
+    """Return what a ``checkpoint.json`` holds, wherever it is from: nothing in it is trusted before it is checked.
+
+    Args:
+        content: Of the file.
+        where: What errors call it.
+
+    Raises:
+        CheckpointError: It is none, is damaged, or of a newer version.
+
+    """
+    card = _parse(content, where)
+    try:
+        domain, recipe = Domain.from_json(card["domain"]), Recipe.model_validate(card["recipe"])
+        history, place = tuple(_trained_on(**data) for data in card["history"]), _place(**card["place"])
+        files = {
+            kind: TensorFile(str(f["file"]), int(f["bytes"]), str(f["sha256"])) for kind, f in card["files"].items()
+        }
+        since = _FIRST_VERSIONS[recipe.arch]
+        # Before anything is allocated: the network must be as large as its file.
+        needed = 4 * count_parameters(_empty_model(domain, recipe))
+        sound = needed <= files[WEIGHTS].bytes <= 2 * needed + _MAX_HEADER_BYTES
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(f"{where}: is damaged ({text:.100}); restore it or train again") from None
+    if card["version"] < since:
+        raise CheckpointError(f"{where}: is a {recipe.arch} network of an earlier kind; train it again")
+    if not sound or not all(_NAME.fullmatch(file.name) for file in files.values()):
+        raise CheckpointError(f"{where}: its files are not those of this network; restore it or train again")
+    return Card(domain, recipe, history, place, files)
+
+
+def check_same_domain(checkpoint: Checkpoint, domain: Domain, model: Path, data: str) -> None:
+    """Refuse data that a network was not made for.
+
+    Raises:
+        CheckpointError: The landmarks, the size or the framing differ.
+
+    """
+    difference = checkpoint.domain.difference(domain)
+    if difference:
+        raise CheckpointError(
+            f"{model}: is of another domain than {data} ({difference}); use data and networks of one spec"
+        )
+
+
+def _empty_model(domain: Domain, recipe: Recipe) -> nn.Module:
+    """Return a network that has shapes, but no memory."""
+    with torch.device("meta"):
+        labels = label_space(domain, recipe)
+        return build_model(recipe.arch, labels, len(domain.landmarks), recipe.dropout, recipe.seed)
+
+
+def _trained_on(kind: SeenKind, name: str, sha256: str) -> TrainedOn:
+    if kind not in get_args(SeenKind) or type(name) is not str or type(sha256) is not str:
+        raise ValueError("history: tells of what is no data")
+    return TrainedOn(kind, name, sha256)
+
+
+def _place(**numbers: Any) -> Place:
+    for name, value in numbers.items():
+        if name != "loss_sum" and (type(value) is not int or value < 0):
+            raise ValueError(f"place: {name} is no whole number")
+    return Place(**numbers | {"loss_sum": float(numbers["loss_sum"])})
+
+
+def _read_card(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_CARD_BYTES)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: is missing; give a folder that `synthgen train` wrote") from None
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); restore it or train again") from None
+
+
+def _parse(content: bytes, where: str) -> Mapping[str, Any]:
+    try:
+        card = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{where}: cannot be read ({str(error)[:100]}); restore it or train again") from None
+    if not isinstance(card, dict) or card.get("format") != FORMAT:
+        raise CheckpointError(f"{where}: is not of a synthgen network; give a folder that `synthgen train` wrote")
+    version = card.get("version")
+    if type(version) is not int or version > VERSION:
+        raise CheckpointError(
+            f"{where}: version {version!r:.20} is newer than {VERSION}, which this program knows; update synthgen"
+        )
+    return card
+
+
+def _read_tensors(folder: Path, file: TensorFile) -> Tensors:
+    path = folder / file.name
+    try:
+        if path.stat().st_size != file.bytes or file.bytes > _MAX_TENSORS_BYTES:
+            raise CheckpointError(
+                f"{path}: has not the {file.bytes} bytes that {CARD} tells of; restore it or train again"
+            )
+        content = path.read_bytes()
+    except OSError as error:
+        raise CheckpointError(f"{path}: cannot be read ({error.strerror}); restore it or train again") from None
+    if hashlib.sha256(content).hexdigest() != file.sha256:
+        raise CheckpointError(f"{path}: has changed (its checksum is another); restore it or train again")
+    try:
+        tensors = load(content)
+    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path}: is no safetensors file ({str(error)[:80]}); restore it") from None
+    if any(tensor.dtype != torch.float32 for tensor in tensors.values()):
+        raise CheckpointError(f"{path}: holds tensors that are not float32; restore it or train again")
+    return tensors

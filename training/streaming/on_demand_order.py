@@ -1,0 +1,120 @@
+"""Which samples each update of a training from a spec takes: those that a stored dataset would give, or a fixed number.
+
+Nothing here is random but the order of `synthgen.training.streaming.batches`, so a step is all that is needed to go on.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synthgen.errors import SynthgenError
+from synthgen.training.streaming.batches import epoch_windows
+
+
+@dataclass(frozen=True)
+class LiveSplit:
+    """A split, divided as a stored dataset would divide it."""
+
+    sizes: tuple[int, ...]
+    """Samples of each shard."""
+    indices: Callable[[int], NDArray[np.int64]]
+    """Return the indices (n,) of a shard's samples."""
+
+    def first(self, samples: int | None) -> "LiveSplit":
+        """Return its first samples; all for None."""
+        left, sizes = sum(self.sizes) if samples is None else samples, []
+        for size in self.sizes:
+            if left > 0:
+                sizes.append(min(size, left))
+                left -= size
+        return LiveSplit(tuple(sizes), self.indices)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How the samples fall into updates, and the updates into the epochs of a recipe.
+
+    Without ``steps`` it is what a stored dataset gives: in each epoch every sample once, the last batch as small as it
+    comes. With ``steps`` all batches are full, and the epochs of the recipe share the steps evenly, whatever they hold.
+    """
+
+    samples: int
+    """Of one round through the data."""
+    batch: int
+    epochs: int
+    """Of the recipe, by which its rate falls."""
+    steps: int | None = None
+    """Updates in all."""
+
+    def __post_init__(self) -> None:
+        if self.steps is not None and self.steps < self.epochs:
+            raise SynthgenError(
+                f"--steps: value {self.steps}; give at least {self.epochs}, one for each epoch of the recipe's schedule"
+            )
+
+    @property
+    def all_steps(self) -> int:
+        """Updates in all."""
+        return self.start(self.epochs)
+
+    def start(self, epoch: int) -> int:
+        """Return the updates that are done when an epoch of the recipe begins, from 0."""
+        if self.steps is None:
+            return epoch * math.ceil(self.samples / self.batch)
+        return epoch * self.steps // self.epochs
+
+    def parts(self, step: int) -> list[tuple[int, int, int]]:
+        """Return what an update takes: (round, start, end) of samples in the order of their round."""
+        if self.steps is None:
+            done, number = divmod(step, math.ceil(self.samples / self.batch))
+            return [(done, number * self.batch, min((number + 1) * self.batch, self.samples))]
+        parts, position, end = [], step * self.batch, (step + 1) * self.batch
+        while position < end:
+            done, start = divmod(position, self.samples)
+            taken = min(self.samples - start, end - position)
+            parts.append((done, start, start + taken))
+            position += taken
+        return parts
+
+
+class RoundOrder:
+    """The order of one round through a split, of which no more than a few windows are in memory."""
+
+    def __init__(self, split: LiveSplit, seed: int, number: int) -> None:
+        self._split = split
+        self._windows: Callable[[], Iterator[NDArray[np.int32]]] = lambda: epoch_windows(split.sizes, seed, number)
+        self._begin()
+
+    def indices(self, start: int, end: int) -> NDArray[np.int64]:
+        """Return the indices of the samples from one place to another; going on is quick, going far back is not."""
+        if start < self._first:
+            self._begin()
+        while self._end < end:
+            window = next(self._coming)
+            self._kept.append(window)
+            self._end += len(window)
+        while self._first + len(self._kept[0]) <= start:
+            self._first += len(self._kept.pop(0))
+        pairs = np.concatenate(self._kept)[start - self._first : end - self._first]
+        return indices_of(self._split, pairs)
+
+    def _begin(self) -> None:
+        self._coming, self._first, self._end = self._windows(), 0, 0
+        self._kept: list[NDArray[np.int32]] = []
+
+
+def indices_of(split: LiveSplit, pairs: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return the indices (n,) of samples told as pairs (shard, row)."""
+    indices = np.empty(len(pairs), dtype=np.int64)
+    for shard in np.unique(pairs[:, 0]).tolist():
+        here = pairs[:, 0] == shard
+        indices[here] = split.indices(shard)[pairs[here, 1]]
+    return indices
+
+
+def pieces(indices: NDArray[np.int64], size: int) -> Sequence[NDArray[np.int64]]:
+    """Cut indices into pieces of at most ``size``; none of nothing."""
+    return [indices[start : start + size] for start in range(0, len(indices), size)]

@@ -1,0 +1,241 @@
+"""Datasets that lie elsewhere, on a web server or on the Hugging Face Hub: whole files, checked, or an error.
+
+What holds a dataset together is its ``SHA256SUMS``, read once. Every other file must have the digest that stands
+there, so whatever happens to the place meanwhile, an epoch is of one version of the dataset or it does not end.
+"""
+
+import contextlib
+import io
+import mmap
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO, Protocol
+
+from synthgen.errors import DatasetError, RemoteError
+from synthgen.remote.address import Address, is_remote, parse_address
+from synthgen.remote.content_cache import ContentCache
+from synthgen.remote.hub import Hub
+from synthgen.remote.hub_files import RemoteFile
+from synthgen.remote.progress import TransferListener, Unheard
+from synthgen.remote.resume import Wanted
+from synthgen.remote.web import WebFolder
+from synthgen.storage.dataset_paths import CHECKSUMS
+from synthgen.training.streaming.dataset import (
+    MAX_FILE_BYTES,
+    MAX_LABELS_BYTES,
+    Dataset,
+    content_sha256,
+    parse_checksums,
+)
+
+_LINE_EVERY_S = 30.0
+
+
+class Place(Protocol):
+    """Where files lie."""
+
+    @property
+    def address(self) -> str:
+        """What messages call it."""
+
+    def fill(self, path: str, wanted: Wanted, sink: BinaryIO, came: Callable[[int], None]) -> None:
+        """Append to an open file what it lacks of a file.
+
+        Raises:
+            SynthgenError: It is not there, is no file of this size, or does not come to its end.
+
+        """
+
+    def quiet(self) -> "Place":
+        """Return the same place, for a process in which nobody listens."""
+
+
+class HubFolder:
+    """A repository at one commit."""
+
+    def __init__(self, hub: Hub, address: Address, files: Mapping[str, RemoteFile]) -> None:
+        self._hub, self._pinned, self._files = hub, address, files
+        self.address = str(address)
+
+    def fill(self, path: str, wanted: Wanted, sink: BinaryIO, came: Callable[[int], None]) -> None:
+        """Append to an open file what it lacks, and check it."""
+        file = self._files.get(path)
+        if file is None:
+            raise RemoteError(f"{wanted.name}: is not there; push the dataset again, or give another revision")
+        if file.bytes > wanted.end or wanted.size not in {None, file.bytes}:
+            raise RemoteError(f"{wanted.name}: has {file.bytes} bytes there, not {wanted.end}; push the dataset again")
+        self._hub.fill(self._pinned, file, sink, came)
+
+    def quiet(self) -> "HubFolder":
+        """Return the same commit, for a process in which nobody listens."""
+        return HubFolder(Hub(), self._pinned, self._files)
+
+
+class RemoteSource:
+    """A dataset's files by their paths, each fetched whole and checked; kept in a cache, where there is one."""
+
+    def __init__(self, place: Place, cache: ContentCache | None, listener: TransferListener | None = None) -> None:
+        """Read the dataset's checksums.
+
+        Args:
+            place: Where it lies.
+            cache: Keeps what is fetched; None: fetched again whenever it is needed.
+            listener: Told how much has come.
+
+        Raises:
+            SynthgenError: There is no sealed dataset, or the place cannot be reached.
+
+        """
+        self.place, self.cache = place, cache
+        self._progress = _Progress(listener or Unheard())
+        content = io.BytesIO()
+        wanted = Wanted(f"{place.address}/{CHECKSUMS}", None, MAX_FILE_BYTES)
+        place.fill(CHECKSUMS, wanted, content, lambda _: None)
+        self._checksums = content.getvalue()
+        self.checksums = parse_checksums(self._checksums)
+        """Digests of all files by their paths."""
+
+    @property
+    def address(self) -> str:
+        """The place."""
+        return self.place.address
+
+    def read(self, path: str, limit: int) -> bytes:
+        """Return a whole file."""
+        if path == CHECKSUMS:
+            return self._checksums
+        with self._get(path, None, limit) as file:
+            data = file.read(limit + 1)
+        if len(data) > limit:
+            raise DatasetError(f"{self.address}: {path} is larger than the expected {limit} bytes; restore it")
+        return data
+
+    def shard(self, path: str, size: int) -> memoryview:
+        """Return a whole shard, of which the system reads what is looked at."""
+        with self._get(path, size, size) as file:
+            return memoryview(mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ))
+
+    def open(self, path: str) -> BinaryIO:
+        """Open a file that has come whole."""
+        return self._get(path, None, MAX_LABELS_BYTES)
+
+    def _get(self, path: str, size: int | None, limit: int) -> BinaryIO:
+        name = f"{self.address}/{path}"
+        if path not in self.checksums:
+            raise DatasetError(f"{self.address}: {CHECKSUMS} does not list {path}; seal the dataset again")
+        sha256, wanted = self.checksums[path], Wanted(name, size, limit)
+        if self.cache is None:
+            return self._temporary(path, sha256, wanted)
+
+        def fetch(partial: Path) -> None:
+            with partial.open("r+b" if partial.exists() else "w+b", buffering=0) as sink:
+                self.place.fill(path, wanted, sink, self._progress.came)
+            self._progress.done()
+
+        kept = self.cache.get(sha256, size, fetch, name)
+        try:
+            return kept.open("rb")
+        except OSError as error:
+            raise DatasetError(f"{kept}: cannot be read ({error.strerror}); run the same command again") from None
+
+    def _temporary(self, path: str, sha256: str, wanted: Wanted) -> BinaryIO:
+        """Fetch a file to the disk, where nobody finds it and the system forgets it when it is closed."""
+        with contextlib.ExitStack() as undone:
+            file = undone.enter_context(tempfile.TemporaryFile("w+b", buffering=0))
+            self.place.fill(path, wanted, file, self._progress.came)
+            file.seek(0)
+            if content_sha256(file) != sha256:
+                raise RemoteError(f"{wanted.name}: what came is not what its checksum says; run the same command again")
+            undone.pop_all()
+        self._progress.done()
+        file.seek(0)
+        return io.BufferedReader(file)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Give another process what it needs; nobody listens there."""
+        return self.__dict__ | {"place": self.place.quiet(), "_progress": _Progress(Unheard())}
+
+
+class _Progress:
+    """Tells now and then how much has come. Without a lock, which a fork could leave locked: it only tells."""
+
+    def __init__(self, listener: TransferListener) -> None:
+        self._listener = listener
+        self._files = self._bytes = 0
+        self._told = time.monotonic()
+
+    def came(self, size: int) -> None:
+        """Add bytes."""
+        self._bytes += size
+        if time.monotonic() - self._told >= _LINE_EVERY_S:
+            self._told = time.monotonic()
+            self._listener.say(f"downloading: {self._files} files, {in_words(self._bytes)} so far")
+
+    def done(self) -> None:
+        """Add a file."""
+        self._files += 1
+
+
+def open_remote(
+    address: str, cache: ContentCache | None, listener: TransferListener | None = None, hub: Hub | None = None
+) -> RemoteSource:
+    """Return the files of a dataset on a web server, or on the Hub.
+
+    Args:
+        address: ``https://…``, the folder that holds its ``SHA256SUMS``; or ``hf://datasets/owner/name``, at whose end
+            ``@revision`` may stand. A branch is pinned to the commit that it names now.
+        cache: Keeps what is fetched.
+        listener: Told of waits, and how much has come.
+        hub: The Hub; None takes the user's.
+
+    Raises:
+        SynthgenError: There is no sealed dataset, or the place cannot be reached.
+
+    """
+    if not is_remote(address):
+        return RemoteSource(WebFolder(address, listener), cache, listener)
+    named = parse_address(address)
+    if named.kind != "dataset":
+        raise RemoteError(f"{address}: is the address of a model; give hf://datasets/owner/name")
+    hub = hub or Hub(listener)
+    pinned = hub.resolve(named)
+    files = hub.files(pinned)
+    if CHECKSUMS not in files:
+        raise RemoteError(f"{address}: is no dataset of synthgen, or not pushed to its end (it lacks {CHECKSUMS})")
+    return RemoteSource(HubFolder(hub, pinned, files), cache, listener)
+
+
+def announce(dataset: Dataset, samples: int | None, listener: TransferListener) -> None:
+    """Say where the files of a dataset will be and how large they are, before they come; of a folder, nothing.
+
+    Args:
+        dataset: An open dataset.
+        samples: How many are trained on, the first ones; None: all.
+        listener: Told.
+
+    """
+    source = dataset.source
+    if not isinstance(source, RemoteSource):
+        return
+    needed, left = [], sum(shard.samples for shard in dataset.shards) if samples is None else samples
+    for shard in dataset.shards:
+        if shard.split != "train" or left > 0:
+            needed.append(shard)
+        left -= shard.samples if shard.split == "train" else 0
+    size = sum(shard.bytes for shard in needed)
+    told = f"{source.address}: at most {in_words(size)} in {len(needed)} shards"
+    if source.cache is None:
+        listener.say(f"{told}; nothing is kept, and what does not stay in memory is fetched again each epoch")
+        return
+    missing = size - sum(shard.bytes for shard in needed if source.cache.has(shard.sha256, shard.bytes))
+    listener.say(f"{told}, kept in {source.cache.root}; {in_words(size - missing)} are there already")
+    free = source.cache.free_bytes()
+    if missing > free:
+        listener.say(f"{source.cache.root}: only {in_words(free)} are free there; name another folder by --cache")
+
+
+def in_words(size: int) -> str:
+    """Write bytes for people: 1.5 GB."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

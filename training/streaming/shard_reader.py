@@ -1,0 +1,234 @@
+"""Reading a whole shard in memory: the archive is walked once, its images are unpacked in one batch.
+
+Nothing in a shard is trusted. Its size and digest are compared with the manifest first, so that the sums in its
+headers, which guard against the same faults, need not be added up again; what the quick paths do not know, such as a
+PNG that another program wrote, goes through `synthgen.storage.png`, which reads or refuses it.
+"""
+
+import hashlib
+import io
+import struct
+from typing import Any
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from synthgen.errors import DatasetError
+from synthgen.storage.png import read_depth_png, read_mask_png
+from synthgen.storage.sample import MEMBERS
+from synthgen.storage.tar import list_members
+from synthgen.training.streaming.dataset import Shard
+from synthgen.training.streaming.inflate import SLACK, eight, inflate, put_eight
+from synthgen.training.streaming.packed_samples import Inputs, pack_masks
+
+Bytes = NDArray[np.uint8]
+Ints = NDArray[np.int64]
+Size = tuple[int, int]
+"""Width and height of the images, pixels."""
+_SUFFIXES = tuple(f".{name}\0".encode() for name in MEMBERS)
+_SUFFIX_BYTES = np.frombuffer(b"".join(suffix.ljust(16, b"\0") for suffix in _SUFFIXES), dtype=np.uint8).reshape(3, 16)
+_SUFFIX_LENGTHS = np.array([len(suffix) for suffix in _SUFFIXES])
+_AT_ONCE = 256
+"""Images that are unpacked one after the other before their rows are looked at."""
+_HEAD, _TAIL = 33, 16
+"""Bytes of a PNG up to its pixels' chunk, and from that chunk's checksum on."""
+
+
+def check_shard(data: memoryview, shard: Shard, where: str) -> None:
+    """Compare a shard's bytes with the manifest.
+
+    Raises:
+        DatasetError: They are others.
+
+    """
+    if hashlib.sha256(data).hexdigest() != shard.sha256:
+        raise DatasetError(f"{where}: has changed (its checksum is not the manifest's); restore it")
+
+
+def read_images(data: memoryview, samples: int, size: Size, inputs: Inputs, where: str) -> tuple[Ints, NDArray[Any]]:
+    """Return the indices of a shard's samples, (n,), and one image of each, packed as in `Block`.
+
+    Args:
+        data: The archive.
+        samples: How many it must hold.
+        size: Of the images.
+        inputs: Which images.
+        where: What errors call the archive.
+
+    Raises:
+        DatasetError: It is no archive of so many samples of this size.
+
+    """
+    content = np.frombuffer(data, dtype=np.uint8)
+    indices, offsets, sizes = _members(content, data, samples, where)
+    member = MEMBERS.index("mask.png" if inputs == "mask" else "depth.png")
+    starts, lengths = offsets[member::3], sizes[member::3]
+    images, own = _own_images(content, (starts, lengths), size, inputs)
+    for n in np.flatnonzero(~own):
+        png = bytes(data[starts[n] : starts[n] + lengths[n]])
+        images[n] = _foreign(png, size, inputs, f"{where}: {indices[n]:09d}.{MEMBERS[member]}")
+    return indices, images
+
+
+def _members(content: Bytes, data: memoryview, samples: int, where: str) -> tuple[Ints, Ints, Ints]:
+    """Return the samples' indices (n,), and where the content of all files lies: offsets and sizes (3 n,)."""
+    offsets, sizes = np.empty(3 * samples, dtype=np.int64), np.empty(3 * samples, dtype=np.int64)
+    indices = np.empty(samples, dtype=np.int64)
+    found = _walk(content, indices, offsets, sizes, _SUFFIX_BYTES, _SUFFIX_LENGTHS)
+    if found == 3 * samples:
+        return indices, offsets, sizes
+    # What is wrong is said by those who read archives for their living; if they find nothing, it is the names.
+    members = list(list_members(io.BytesIO(data), where))
+    if len(members) != 3 * samples:
+        raise DatasetError(f"{where}: holds {len(members)} files, not those of {samples} samples; restore it")
+    wrong = members[min(found, len(members) - 1)].name
+    raise DatasetError(f"{where}: {wrong!r:.80} is not the expected {MEMBERS[found % 3]} of a sample; restore it")
+
+
+@njit(cache=True, nogil=True)
+def _walk(
+    data: Bytes, indices: Ints, offsets: Ints, sizes: Ints, suffixes: Bytes, suffix_lengths: Ints
+) -> int:  # pragma: no cover
+    """Fill in where the files lie, and return how many there are up to the end or to the first that is not right."""
+    at = 0
+    for member in range(len(offsets)):
+        if at + 512 > len(data):
+            return member
+        header, kind = data[at : at + 512], member % 3
+        size = _octal(header, 124, 135)
+        digits, index = _leading_digits(header)
+        same = size >= 0 and digits >= 9 and header[156] == 48 and header[345] == 0
+        for i in range(suffix_lengths[kind]):
+            same = same and header[digits + i] == suffixes[kind, i]
+        same = same and (kind == 0 or index == indices[member // 3])
+        after = at + 512 + (size + 511) // 512 * 512
+        if not same or after > len(data):
+            return member
+        indices[member // 3], offsets[member], sizes[member] = index, at + 512, size
+        at = after
+    ended = at + 512 <= len(data)
+    for i in range(at, min(at + 512, len(data))):
+        ended = ended and data[i] == 0
+    return len(offsets) if ended else len(offsets) + 1
+
+
+@njit(cache=True, nogil=True)
+def _octal(header: Bytes, start: int, end: int) -> int:  # pragma: no cover
+    """Read a number; -1 where it is none."""
+    number = 0
+    for i in range(start, end):
+        if not 48 <= header[i] < 56:
+            return -1
+        number = number * 8 + header[i] - 48
+    return number
+
+
+@njit(cache=True, nogil=True)
+def _leading_digits(header: Bytes) -> tuple[int, int]:  # pragma: no cover
+    """Count the digits that the name begins with, and read them as a number."""
+    digits, number = 0, 0
+    while digits < 15 and 48 <= header[digits] < 58:
+        number = number * 10 + header[digits] - 48
+        digits += 1
+    return digits, number
+
+
+def _own_images(
+    content: Bytes, places: tuple[Ints, Ints], size: Size, inputs: Inputs
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
+    """Read the PNGs of our own form, a few at a time to stay in the processor's cache, and tell which they are."""
+    starts, lengths = places
+    width, height = size
+    n, row = len(starts), (width + 7) // 8
+    own = np.empty(n, dtype=np.bool_)
+    bits = np.empty(n * height * row + SLACK if inputs == "mask" else 0, dtype=np.uint8)
+    codes = np.empty((n if inputs == "depth" else 0, height, width), dtype=np.uint16)
+    for first in range(0, n, _AT_ONCE):
+        part = slice(first, min(first + _AT_ONCE, n))
+        form = (width, height, 1 if inputs == "mask" else 16)
+        rows, own[part] = _unpack_own(content, starts[part], lengths[part], form)
+        if inputs == "mask":
+            _without_filter(rows, bits[first * height * row :], (height, row), own[part])
+        else:
+            _add_up(rows, codes[part], own[part])
+    return (bits[:-SLACK].reshape(n, height, row) if inputs == "mask" else codes), own
+
+
+def _unpack_own(
+    content: Bytes, starts: Ints, lengths: Ints, form: tuple[int, int, int]
+) -> tuple[Bytes, NDArray[np.bool_]]:
+    """Unpack the PNGs of our own form (width, height, bits), and tell which they are, (n,).
+
+    What is unpacked are the filtered rows of all, one after the other, and `SLACK` bytes.
+    """
+    width, height, bits = form
+    pitch = 1 + (width * bits + 7) // 8
+    header = struct.pack(">8sI4sIIBBBBB", b"\x89PNG\r\n\x1a\n", 13, b"IHDR", width, height, bits, 0, 0, 0, 0)
+    own = _own_form(content, starts, lengths, np.frombuffer(header, dtype=np.uint8))
+    begins = np.where(own, starts + _HEAD + 8, 0)
+    ends = np.where(own, starts + lengths - _TAIL, 0)
+    rows, sound = inflate(content, begins, ends, height * pitch)
+    return rows, own & sound
+
+
+@njit(cache=True, nogil=True)
+def _own_form(data: Bytes, starts: Ints, lengths: Ints, header: Bytes) -> NDArray[np.bool_]:  # pragma: no cover
+    """Tell which PNGs have this header and nothing but one chunk of pixels and an end after it."""
+    own = np.empty(len(starts), dtype=np.bool_)
+    for n in range(len(starts)):
+        png = data[starts[n] : starts[n] + lengths[n]]
+        right = len(png) >= 33 + 12 + 12
+        for i in range(len(header)):
+            right = right and png[i] == header[i]
+        if right:
+            length = (
+                (np.int64(png[33]) << 24) | (np.int64(png[34]) << 16) | (np.int64(png[35]) << 8) | np.int64(png[36])
+            )
+            right = length == len(png) - 57
+            right = right and png[37] == 73 and png[38] == 68 and png[39] == 65 and png[40] == 84  # IDAT
+            tail = len(png) - 8
+            right = right and png[tail] == 73 and png[tail + 1] == 69 and png[tail + 2] == 78 and png[tail + 3] == 68
+        own[n] = right
+    return own
+
+
+@njit(cache=True, nogil=True)
+def _without_filter(rows: Bytes, masks: Bytes, size: Size, own: NDArray[np.bool_]) -> None:  # pragma: no cover
+    """Copy rows of no filter without their first byte, and tell of images with another filter that they are not own."""
+    height, width = size
+    start, place = 0, 0
+    for n in range(len(own)):
+        for _ in range(height):
+            own[n] = own[n] and rows[start] == 0
+            for x in range(0, width, 8):  # what is copied beyond a row's end, the next row overwrites
+                put_eight(masks, place + x, eight(rows, start + 1 + x))
+            start, place = start + width + 1, place + width
+
+
+@njit(cache=True, nogil=True)
+def _add_up(rows: Bytes, codes: NDArray[np.uint16], own: NDArray[np.bool_]) -> None:  # pragma: no cover
+    """Add to each row of bytes the one above, read pairs of bytes as numbers, and tell which have another filter."""
+    above = np.empty(2 * codes.shape[2], dtype=np.uint8)
+    start = 0
+    for n in range(len(codes)):
+        above[:] = 0
+        for y in range(codes.shape[1]):
+            own[n] = own[n] and rows[start] == 2
+            row, result = rows[start + 1 : start + 1 + len(above)], codes[n, y]
+            start += 1 + len(above)
+            for i in range(len(above)):
+                above[i] += row[i]
+            for x in range(len(result)):
+                result[x] = np.uint16(above[2 * x]) << np.uint16(8) | np.uint16(above[2 * x + 1])
+
+
+def _foreign(png: bytes, size: Size, inputs: Inputs, where: str) -> NDArray[Any]:
+    """Read a PNG of another form."""
+    try:
+        image: NDArray[Any] = read_mask_png(png) if inputs == "mask" else read_depth_png(png)
+    except DatasetError as error:
+        raise DatasetError(f"{where}: {error}") from None
+    if image.shape != (size[1], size[0]):
+        raise DatasetError(f"{where}: {image.shape[1]}x{image.shape[0]} pixels, not {size[0]}x{size[1]}; restore it")
+    return pack_masks(image[None])[0] if inputs == "mask" else image
