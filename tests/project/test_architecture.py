@@ -1,9 +1,14 @@
-"""Who may import whom, and how large a file may grow: the design's table, read from the code's own imports."""
+"""Which room may import which, that no rooms import each other, and how large a room, a file and a function may grow.
+
+A room is a folder with an ``__init__``; ``generator/pipeline.py``, the spine of the generator, is one by itself.
+"""
 
 import ast
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -11,19 +16,44 @@ import pytest
 ROOT = Path(__file__).parents[2]
 CORE = "synthgen"
 FOLDERS = (CORE, "pose_spaces", "shape_spaces", "blender_assets", "generator", "training")
+SPINE = "generator/pipeline.py"
 
-OURS = {
-    CORE: {CORE},
-    "pose_spaces": {CORE, "pose_spaces"},
-    "shape_spaces": {CORE, "shape_spaces"},
-    "blender_assets": {CORE, "blender_assets"},
-    "generator": {CORE, "pose_spaces", "shape_spaces", "blender_assets", "generator"},
-    "training": {CORE, "training"},
-}
-EVERYTHING = {"synthgen/cli/main.py", "synthgen/cli/options.py", "synthgen/cli/data_options.py", "synthgen/cli/hub.py",
-              "synthgen/cli/on_demand.py", "synthgen/cli/scans.py", "synthgen/cli/specs.py",
-              "synthgen/cli/training.py"}  # fmt: skip
-"""The command line: may import all of ours, inside its commands."""
+_SPACES = {"pose_spaces", "shape_spaces", "blender_assets"}
+_CORE = {CORE, "synthgen/randomness", "synthgen/storage", "synthgen/pictures", "synthgen/remote", "synthgen/specs"}
+_MADE = {*_CORE, *_SPACES, "generator/bodies"}
+OURS: dict[str, set[str]] = {
+    CORE: set(),
+    "synthgen/randomness": {CORE},
+    "synthgen/storage": {CORE},
+    "synthgen/pictures": {CORE, "synthgen/storage"},
+    "synthgen/remote": {CORE, "synthgen/storage"},
+    "synthgen/specs": {CORE, "synthgen/randomness", "synthgen/storage"},
+    "pose_spaces": {CORE, "synthgen/randomness", "synthgen/specs"},
+    "shape_spaces": {CORE, "synthgen/randomness", "synthgen/specs"},
+    "blender_assets": {CORE, "synthgen/randomness", "synthgen/specs"},
+    "generator": set(),
+    "generator/bodies": _CORE | _SPACES,
+    "generator/engines": {CORE, "generator/bodies"},
+    SPINE: {*_MADE, "generator/engines"},
+    "generator/exports": {*_MADE, "generator/engines", SPINE},
+    "generator/phantoms": {*_MADE, SPINE},
+    "generator/dataset": {*_MADE, "generator/engines", "generator/exports", SPINE},
+    "generator/runs": {*_MADE, "generator/engines", "generator/dataset", SPINE},
+    "generator/hub": {*_CORE, "generator/dataset", "generator/runs"},
+    "training": set(),
+    "training/networks": {CORE},
+    "training/streaming": {*_CORE, "training/networks"},
+    "training/loop": {*_CORE, "training/networks", "training/streaming"},
+    "training/scans/formats": _CORE,
+    "training/scans": {*_CORE, "training/scans/formats"},
+    "training/evaluation": {*_CORE, "training/scans"},
+    "training/experiments": {*_CORE, "training/evaluation", "training/loop", "training/scans",
+                             "training/scans/formats", "training/streaming"},
+    "training/hub": {*_CORE, "training/evaluation", "training/experiments", "training/loop"},
+}  # fmt: skip
+"""What each room may import besides itself."""
+EVERYTHING = {"synthgen/cli"}
+"""May import all of ours, inside functions."""
 
 THEIRS = {
     CORE: {"numpy", "scipy", "pydantic", "pydantic_core", "yaml", "PIL", "pyarrow", "filelock", "platformdirs"},
@@ -34,6 +64,7 @@ THEIRS = {
     "training": {"numpy", "scipy", "PIL", "pyarrow", "pydantic", "pydantic_core", "psutil", "torch", "safetensors",
                  "tensorboard", "SimpleITK", "h5py", "sklearn", "matplotlib", "webdataset"},
 }  # fmt: skip
+"""What the rooms of a root folder may import of other people's."""
 BLENDER = ("generator/engines/blender.py", "generator/exports/blend_file.py")
 ONLY_IN = {
     "anny": ("blender_assets/bake.py",),
@@ -43,19 +74,19 @@ ONLY_IN = {
     "mathutils": BLENDER,
     "dask": ("generator/runs/cluster.py",),
     "distributed": ("generator/runs/cluster.py",),
-    "numba": ("synthgen/randomness/philox.py", "generator/", "training/"),
+    "numba": ("synthgen/randomness/", "generator/", "training/"),
     "huggingface_hub": ("synthgen/remote/hub.py",),
     "httpx2": ("synthgen/remote/web.py",),
-    "typer": tuple(sorted(EVERYTHING)),
-    "rich": (*sorted(EVERYTHING), "generator/runs/terminal.py"),
-    "SimpleITK": ("training/",),
+    "typer": ("synthgen/cli/",),
+    "rich": ("synthgen/cli/", "generator/runs/terminal.py"),
+    "SimpleITK": ("training/scans/", "generator/phantoms/"),
 }
 INSIDE_FUNCTIONS = {"anny", "torch", "bpy", "bmesh", "mathutils", "matplotlib", "huggingface_hub", "httpx2"}
 """Never loaded with a module, except where a file of `training` is about torch."""
 NOWHERE = {"pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "random"}
 """Files that run code when they are read, and randomness with a global state."""
 
-LINES, FUNCTION_LINES, PARAMETERS = 350, 60, 6
+MODULES, LINES, FUNCTION_LINES, PARAMETERS = 19, 350, 60, 6
 
 
 @dataclass(frozen=True)
@@ -97,12 +128,32 @@ def imports(source: str, path: str) -> Iterator[Import]:
     return walk(ast.parse(source), in_function=False, for_types=False)
 
 
-def folder_of(module: str) -> str | None:
-    """The folder of one of our modules; None for other people's."""
-    first, *rest = module.split(".")
-    if first != CORE:
+@cache
+def rooms() -> dict[str, str]:
+    """Return the room of each of our modules by the module's full name."""
+    return {module_of(path): room_of(path) for path, _ in sources()}
+
+
+def module_of(path: str) -> str:
+    name = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+    return name if name.split(".")[0] == CORE else f"{CORE}.{name}"
+
+
+def room_of(path: str) -> str:
+    return path if path == SPINE else path.rpartition("/")[0]
+
+
+def imported_room(module: str) -> str | None:
+    """Return the room that an import reaches; None for other people's. What is not there counts as its folder."""
+    if module.split(".", maxsplit=1)[0] != CORE:
         return None
-    return rest[0] if rest and rest[0] in FOLDERS else CORE
+    parts = module.split(".")
+    while parts:
+        found = rooms().get(".".join(parts))
+        if found is not None:
+            return found
+        parts.pop()
+    return CORE
 
 
 def allowed(path: str, places: Iterable[str]) -> bool:
@@ -110,30 +161,52 @@ def allowed(path: str, places: Iterable[str]) -> bool:
 
 
 def import_faults(path: str, source: str) -> list[str]:
-    """What a file imports and may not, one line each."""
-    home = path.split("/", maxsplit=1)[0]
-    faults = []
-    for found in imports(source, path):
-        where = f"{path}:{found.line}: {found.module}"
-        top = found.module.split(".")[0]
-        ours = folder_of(found.module)
-        if top in FOLDERS and top != CORE:
-            faults.append(f"{where}: say synthgen.{top}, which is its name where it is installed")
-        elif ours:
-            everything = path in EVERYTHING and (ours == CORE or found.in_function or found.for_types)
-            if ours not in OURS[home] and not everything:
-                faults.append(f"{where}: {home} may import {', '.join(sorted(OURS[home]))}")
-        elif top in NOWHERE:
-            faults.append(f"{where}: nowhere")
-        elif top in ONLY_IN:
-            if not allowed(path, ONLY_IN[top]):
-                faults.append(f"{where}: only in {', '.join(ONLY_IN[top])}")
-        elif top not in sys.stdlib_module_names and top not in THEIRS[home]:
-            faults.append(f"{where}: {home} may import {', '.join(sorted(THEIRS[home]))}")
-        at_once = not found.in_function and not found.for_types
-        if top in INSIDE_FUNCTIONS and at_once and not (top == "torch" and home == "training"):
-            faults.append(f"{where}: inside a function")
-    return faults
+    """Return what a file imports and may not, one line each."""
+    return [
+        fault for found in imports(source, path) for fault in [*our_faults(path, found), *their_faults(path, found)]
+    ]
+
+
+def our_faults(path: str, found: Import) -> Iterator[str]:
+    where = f"{path}:{found.line}: {found.module}"
+    room, other = room_of(path), imported_room(found.module)
+    if found.module.split(".")[0] in set(FOLDERS) - {CORE}:
+        yield f"{where}: say {CORE}.{found.module}, which is its name where it is installed"
+    if other is None or other == room:
+        return
+    if room in EVERYTHING:
+        if other not in _CORE and not found.in_function and not found.for_types:
+            yield f"{where}: inside a function"
+    elif other not in OURS[room]:
+        yield f"{where}: {room} may import {', '.join(sorted(OURS[room])) or 'nothing of ours'}"
+
+
+def their_faults(path: str, found: Import) -> Iterator[str]:
+    where = f"{path}:{found.line}: {found.module}"
+    top, home = found.module.split(".")[0], path.split("/", maxsplit=1)[0]
+    if top in FOLDERS:
+        return
+    if top in NOWHERE:
+        yield f"{where}: nowhere"
+    elif top in ONLY_IN:
+        if not allowed(path, ONLY_IN[top]):
+            yield f"{where}: only in {', '.join(ONLY_IN[top])}"
+    elif top not in sys.stdlib_module_names and top not in THEIRS[home]:
+        yield f"{where}: {home} may import {', '.join(sorted(THEIRS[home]))}"
+    at_once = not found.in_function and not found.for_types
+    if top in INSIDE_FUNCTIONS and at_once and not (top == "torch" and home == "training"):
+        yield f"{where}: inside a function"
+
+
+def arrows() -> dict[str, set[str]]:
+    """Return which rooms each room imports, whatever the table says; the command line is above all of them."""
+    found: dict[str, set[str]] = {room: set() for room in rooms().values()}
+    for path, source in sources():
+        for item in imports(source, path):
+            other = imported_room(item.module)
+            if other is not None and other != room_of(path):
+                found[room_of(path)].add(other)
+    return found
 
 
 def style_faults(path: str, source: str) -> list[str]:
@@ -165,7 +238,7 @@ def size_faults(path: str, source: str) -> list[str]:
         parameters = [name for name in names if name not in {"self", "cls"}]
         if length > FUNCTION_LINES:
             faults.append(f"{where}: {length} lines, more than {FUNCTION_LINES}; divide it")
-        if len(parameters) > PARAMETERS and path not in EVERYTHING:  # a command's parameters are its options
+        if len(parameters) > PARAMETERS and room_of(path) not in EVERYTHING:  # a command's parameters are its options
             faults.append(f"{where}: {len(parameters)} parameters, more than {PARAMETERS}; make a noun of some")
     return faults
 
@@ -181,8 +254,38 @@ def test_every_folder_is_looked_at():
     assert len(sources()) > 40
 
 
+def test_the_table_names_every_room_and_no_other():
+    assert set(OURS) | EVERYTHING == set(rooms().values())
+
+
 def test_imports_keep_to_the_table():
     assert faults(import_faults) == []
+
+
+def test_no_rooms_import_each_other():
+    assert len(list(TopologicalSorter(arrows()).static_order())) == len(set(rooms().values()))
+    assert len(list(TopologicalSorter(OURS).static_order())) == len(OURS)
+
+
+def test_rooms_that_import_each_other_are_found():
+    with pytest.raises(CycleError):
+        TopologicalSorter({**OURS, "synthgen/specs": {"pose_spaces"}}).prepare()
+
+
+def test_a_room_can_be_taken_in_at_one_sight():
+    modules: dict[str, list[str]] = {}
+    for path, _ in sources():
+        if not path.endswith("__init__.py"):
+            modules.setdefault(room_of(path), []).append(path)
+
+    assert {room: len(paths) for room, paths in modules.items() if len(paths) > MODULES} == {}
+
+
+def test_every_room_says_in_one_sentence_what_it_is_for():
+    texts = {path: ast.get_docstring(ast.parse(source)) or "" for path, source in sources()}
+    first = {path: text.split("\n\n")[0] for path, text in texts.items() if path.endswith("__init__.py")}
+
+    assert [path for path, text in first.items() if not text.endswith(".") or len(text) < 20] == []
 
 
 def test_libraries_print_nothing_and_make_no_randomness_of_their_own():
@@ -199,7 +302,7 @@ def test_files_and_functions_can_be_read_in_one_go():
         ("synthgen/specs/spec.py", "from synthgen.generator.runs.run import run"),
         ("synthgen/specs/spec.py", "from synthgen import generator"),
         ("synthgen/specs/spec.py", "import synthgen.generator"),
-        ("synthgen/specs/spec.py", "from .generator import run"),
+        ("synthgen/specs/spec.py", "from ..generator import run"),
         ("synthgen/cli/main.py", "from synthgen.generator.runs.run import run"),
         ("synthgen/specs/spec.py", "from synthgen.pose_spaces.draw import PoseDrawer"),
         ("synthgen/specs/spec.py", "def f():\n    from synthgen.generator import run"),
