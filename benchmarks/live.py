@@ -9,8 +9,8 @@ from itertools import islice
 
 import torch
 
-from synthgen.cli.main import load_scene
 from synthgen.cli.on_demand import Live, live_training
+from synthgen.cli.scene import load_scene
 from synthgen.generator.pipeline import open_pipeline
 from synthgen.training.loop.config import Recipe, load_recipe
 from synthgen.training.loop.device import Machine, find_machine

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from synthgen.generator.bodies.shape_and_skin import rest_body, skin
-from synthgen.generator.pipeline import Scene
+from synthgen.generator.scene import Scene
 from synthgen.specs.files import load_spec
 
 FINGERS = ("finger1-2 finger1-3", "finger2", "finger3", "finger4", "finger5")

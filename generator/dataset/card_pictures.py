@@ -71,7 +71,7 @@ def body_measurer(spec: Spec, shape: Collection[str]) -> Measurer | None:
     """
     from synthgen.generator.bodies.anthropometry import body_measures, hand_measures  # noqa: PLC0415 (these load numba)
     from synthgen.generator.bodies.shape_and_skin import PHENOTYPES, rest_body  # noqa: PLC0415
-    from synthgen.generator.pipeline import Scene  # noqa: PLC0415
+    from synthgen.generator.scene import Scene  # noqa: PLC0415
 
     if not set(PHENOTYPES) <= set(shape):
         return None

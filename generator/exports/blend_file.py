@@ -26,7 +26,7 @@ from synthgen.generator.bodies.shape_and_skin import rest_body
 from synthgen.generator.engines.blender import import_bpy
 from synthgen.generator.engines.blender_process import stdout_to
 from synthgen.generator.exports.rigged_body import Figure, Place, figure_of, place_of
-from synthgen.generator.pipeline import PosedBody, Scene
+from synthgen.generator.scene import PosedBody, Scene
 from synthgen.geometry import Camera, Floats, normalize
 from synthgen.specs.landmark_set import LandmarkSet
 from synthgen.storage.atomic_files import atomic_file

@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 
 from synthgen.blender_assets.model import BodyModel
 from synthgen.generator.bodies.shape_and_skin import RestBody, phenotype_coefficients, target_coefficients
-from synthgen.generator.pipeline import PosedBody, Scene
+from synthgen.generator.scene import PosedBody, Scene
 from synthgen.geometry import Floats, normalize
 
 _LEAST_BONE_MM = 2.0

@@ -22,7 +22,7 @@ from synthgen.generator.phantoms.modality import Subject, ct_volume, draw_table,
 from synthgen.generator.phantoms.nifti_writer import stored_as, write_nifti
 from synthgen.generator.phantoms.tissue import Joints
 from synthgen.generator.phantoms.voxelize import Grid, covering
-from synthgen.generator.pipeline import PosedBody, Scene
+from synthgen.generator.scene import PosedBody, Scene
 from synthgen.geometry import Camera, Floats, normalize
 from synthgen.specs.landmark_set import LandmarkSet
 from synthgen.specs.spec import CameraSpace, Framing, Spec, resolve

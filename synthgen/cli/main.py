@@ -14,12 +14,12 @@ from synthgen.cli import scans as cli_scans
 from synthgen.cli import specs as cli_spec
 from synthgen.cli import training as cli_training
 from synthgen.cli.options import SeedOption, SpecOption, check_file
-from synthgen.errors import AssetError, SynthgenError
+from synthgen.cli.scene import load_scene, say
+from synthgen.errors import SynthgenError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from synthgen.generator.pipeline import Scene
     from synthgen.generator.runs.progress import RunReport
     from synthgen.storage.sample import Sample
 
@@ -154,22 +154,6 @@ def render(
     raise typer.Exit(130 if report.interrupted else 1 if report.failed else 0)
 
 
-def load_scene(name: str, *, count: int | None = None, seed: int | None = None, engine: str | None = None) -> "Scene":
-    """Return a spec with its model, compared with each other: mistakes are found before anything is written."""
-    from synthgen.specs.files import load_spec
-
-    spec = load_spec(name, {"count": count, "seed": seed, "engine": engine})
-    _bake(only_if_missing=True)
-    from synthgen.generator.engines.compile_ahead import compiling_ahead
-
-    with compiling_ahead():
-        from synthgen.generator.pipeline import Scene
-
-        scene = Scene(spec)
-        scene.check()  # compiles the kernels too, once, before any workers
-    return scene
-
-
 def _tell(report: "RunReport") -> None:
     for outcome in report.failed:
         typer.echo(f"failed: shard {outcome.number} ({outcome.path}): {outcome.error}", err=True)
@@ -271,8 +255,9 @@ def doctor() -> None:
 def bake() -> None:
     """Bake the MakeHuman models and compile the raster engine now; else the first run does it."""
     from synthgen.blender_assets.bake import model_path
+    from synthgen.generator.prepare import bake_and_compile
 
-    _bake(only_if_missing=False)
+    bake_and_compile(say)
     typer.echo(model_path("hand").parent)
 
 
@@ -282,8 +267,9 @@ def target_list(
 ) -> None:
     """Print the local targets that a shape space can draw, by their MakeHuman names."""
     from synthgen.blender_assets.bake import ensure_model
+    from synthgen.generator.prepare import bake_missing
 
-    _bake(only_if_missing=True)
+    bake_missing(say)
     for name in ensure_model(model).target_names:
         typer.echo(name)
 
@@ -298,29 +284,6 @@ def target_check(file: Annotated[Path, typer.Argument(help="A .target or .target
     target = read_target(file)
     largest = float(np.linalg.norm(target.offsets_mm, axis=1).max())
     typer.echo(f"{file}: moves {len(target.vertices)} vertices by up to {largest:.2f} mm")
-
-
-def _bake(*, only_if_missing: bool) -> None:
-    """Bake the models in a child process: it loads torch, which this one is better off without.
-
-    Another child then compiles what a first image would wait for besides.
-    """
-    from synthgen.blender_assets.bake import MODELS, model_path
-
-    if only_if_missing and all(model_path(name).exists() for name in MODELS):
-        return
-    typer.echo("baking the MakeHuman models and compiling (once, about a minute)", err=True)
-    _in_child(f"from synthgen.blender_assets.bake import bake_models; bake_models(only_if_missing={only_if_missing})")
-    _in_child("from synthgen.generator.pipeline import compile_kernels; compile_kernels()")
-
-
-def _in_child(code: str) -> None:
-    import subprocess
-
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    if done.returncode:
-        lines = done.stderr.strip().splitlines() or [f"exit status {done.returncode}"]
-        raise AssetError(lines[-1].removeprefix("synthgen.errors.AssetError: "))
 
 
 def _plain(text: str) -> str:

@@ -63,7 +63,7 @@ def live_options(data: str | None, spec: str | None, steps: int | None, workers:
 @contextmanager
 def live_training(live: Live, recipe: "Recipe", machine: "Machine", say: Callable[[str], None]) -> Iterator["Job"]:
     """Start the processes that render, and yield the training that they serve; Ctrl-C ends both within seconds."""
-    from synthgen.cli.main import load_scene
+    from synthgen.cli.scene import load_scene
     from synthgen.generator.dataset.shards import plan_shards
     from synthgen.generator.runs.on_demand import interrupts_wait, live_renderer, live_workers
     from synthgen.generator.runs.resources import this_machine

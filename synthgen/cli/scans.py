@@ -122,7 +122,7 @@ def phantom(
     seed: SeedOption = None,
 ) -> None:
     """Voxelize posed bodies into CT-like or hands into MR-like volumes, with landmarks and a table of scans."""
-    from synthgen.cli.main import load_scene
+    from synthgen.cli.scene import load_scene
     from synthgen.generator.phantoms.phantom import PhantomOptions, make_phantoms
 
     loaded = load_scene(spec, seed=seed).spec

@@ -10,7 +10,7 @@ from synthgen.generator.bodies.collision import Collider, triangles_around
 from synthgen.generator.bodies.penetration import penetration
 from synthgen.generator.bodies.posing import Rig
 from synthgen.generator.bodies.shape_and_skin import rest_body, skin
-from synthgen.generator.pipeline import Scene
+from synthgen.generator.scene import Scene
 from synthgen.geometry import normalize
 from synthgen.pose_spaces.draw import PoseDrawer, interpolate_joint, joint_limits
 from synthgen.randomness.seeding import Streams

@@ -178,11 +178,8 @@ BAD_SPEC = "name: mine\nmodel: hand\ncount: 5\nimag: 3\n"
 def test_mistakes_are_one_line_and_write_nothing(tmp_path, monkeypatch, capsys, arguments, expected):
     (tmp_path / "bad.yaml").write_text(BAD_SPEC)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "_bake", lambda **_: None)
     monkeypatch.setattr("synthgen.generator.runs.cluster._CONNECT_S", 1)
-    monkeypatch.setattr(
-        "synthgen.generator.pipeline.Scene", lambda spec: SimpleNamespace(spec=spec, check=lambda: None)
-    )
+    monkeypatch.setattr("synthgen.generator.prepare.prepare_scene", lambda spec, say: SimpleNamespace(spec=spec))
 
     assert expected in refuse(capsys, monkeypatch, "render", *arguments)
     assert [path.name for path in tmp_path.iterdir()] == ["bad.yaml"]

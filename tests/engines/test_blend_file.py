@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from synthgen.generator.exports.blend_file import write_blend
-from synthgen.generator.pipeline import Scene, open_pipeline
+from synthgen.generator.pipeline import open_pipeline
+from synthgen.generator.scene import Scene
 from synthgen.geometry import project
 from synthgen.specs.files import load_spec
 

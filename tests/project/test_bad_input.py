@@ -117,7 +117,7 @@ def test_a_spec_that_cannot_be_rendered_is_refused(case, tmp_path, capsys, monke
 
 
 def test_the_specs_that_the_mistakes_are_made_in_are_right(tmp_path, monkeypatch):
-    from synthgen.generator.pipeline import Scene
+    from synthgen.generator.scene import Scene
 
     for spec in (HAND, BODY, SHORT):
         written(tmp_path, spec)

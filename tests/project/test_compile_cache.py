@@ -17,7 +17,7 @@ from synthgen.specs.files import load_spec
 CHILD = """
 import sys
 import numba.core.event
-from test_compile_cache import first_depth
+from project.test_compile_cache import first_depth
 
 with numba.core.event.install_recorder("numba:compile") as recorder:
     print("ready", flush=True)

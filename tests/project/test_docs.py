@@ -148,7 +148,7 @@ def example_specs() -> list:
 
 @pytest.mark.parametrize(("page", "block"), example_specs())
 def test_every_example_of_a_spec_can_be_drawn_from(page, block, tmp_path):
-    from synthgen.generator.pipeline import Scene
+    from synthgen.generator.scene import Scene
 
     for command in commands(page.read_text(encoding="utf-8")):
         if command.text.startswith("printf"):  # writes a file that the example names

@@ -27,7 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, {here!r})
 if __name__ == "__main__":
-    from test_live_stop import open_never
+    from runs.test_live_stop import open_never
     from synthgen.cli import main as cli
     from synthgen.generator.runs import on_demand as live
 

@@ -14,7 +14,8 @@ from synthgen.blender_assets.bake import ensure_model
 from synthgen.errors import SpecError, SynthgenError
 from synthgen.generator.bodies.labels import TOLERANCE_MM, label, landmark_table
 from synthgen.generator.bodies.shape_and_skin import PHENOTYPES, rest_body
-from synthgen.generator.pipeline import Pipeline, Scene
+from synthgen.generator.pipeline import Pipeline
+from synthgen.generator.scene import Scene
 from synthgen.geometry import Camera, project
 from synthgen.specs import builtin as named
 from synthgen.specs.files import dump_spec, load_spec

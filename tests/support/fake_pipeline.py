@@ -79,10 +79,10 @@ def open_broken(spec: Spec, engine: str) -> FakePipeline:
 def command(arguments: list[str]) -> None:
     """Run the real command line with the stand-in: ``python -c 'import fake_pipeline; …'``."""
     from synthgen.cli import main as cli
+    from synthgen.generator import prepare
     from synthgen.generator.runs import run as run_module
-    from synthgen.specs.files import load_spec
 
-    cli.load_scene = lambda name, **overrides: SimpleNamespace(spec=load_spec(name, overrides))
+    prepare.prepare_scene = lambda spec, say: SimpleNamespace(spec=spec)
     run_module.run = partial(run_module.run, opener=open_fake)
     sys.argv = ["synthgen", *arguments]
     cli.main()
