@@ -3,10 +3,13 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from synthgen.cli.options import PUBLISH
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -20,12 +23,19 @@ _LINE_EVERY_S = 30.0
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    app.command(epilog="Examples: synthgen push data/hand --repo user/synthgen-hand --tag v1.0.0 · "
-                "synthgen push runs/hand-ft --repo user/hand-landmarks --private --dry-run")(push)  # fmt: skip
-    app.command(epilog="Examples: synthgen pull user/synthgen-hand --out data/hand · "
-                "synthgen pull user/synthgen-hand@v1.0.0 --split validation")(pull)  # fmt: skip
-    app.command(epilog="Examples: synthgen verify data/hand --rerender 20 · "
-                "synthgen verify hf://datasets/user/synthgen-hand@v1.0.0")(verify)  # fmt: skip
+    command = partial(app.command, rich_help_panel=PUBLISH)
+    command(
+        epilog="Examples: synthgen push data/hand --repo user/synthgen-hand --tag v1.0.0 · "
+        "synthgen push runs/hand-ft --repo user/hand-landmarks --private --dry-run"
+    )(push)
+    command(
+        epilog="Examples: synthgen pull user/synthgen-hand --out data/hand · "
+        "synthgen pull user/synthgen-hand@v1.0.0 --split validation"
+    )(pull)
+    command(
+        epilog="Examples: synthgen verify data/hand --rerender 20 · "
+        "synthgen verify hf://datasets/user/synthgen-hand@v1.0.0"
+    )(verify)
 
 
 def push(

@@ -12,10 +12,18 @@ from synthgen.errors import DatasetError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+MAKE_DATA, BRING_SCANS, TRAIN, PUBLISH, LOOK = (
+    "Make data",
+    "Bring scans",
+    "Train and predict",
+    "Check and publish",
+    "Look",
+)
+"""The groups of commands in the help."""
 SpecOption = Annotated[
     str, typer.Option("--spec", help="Spec file, or a built-in: hand, body, paper_hand, paper_body (.yaml).")
 ]
-SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed instead of the spec's; 0 is a seed.")]
+SeedOption = Annotated[int | None, typer.Option("--seed", help="Seed, instead of the spec's (0 is a valid seed).")]
 
 
 def check_file(out: Path, suffix: str) -> None:

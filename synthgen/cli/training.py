@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -11,7 +12,7 @@ import typer
 
 from synthgen.cli.data_options import DATA_HELP, CacheOption, DataOptions, NoCacheOption
 from synthgen.cli.on_demand import Live, LiveSpecOption, LiveWorkersOption, StepsOption, live_options, live_training
-from synthgen.cli.options import progress_bar
+from synthgen.cli.options import TRAIN, progress_bar
 from synthgen.errors import DatasetError, ScanError
 
 if TYPE_CHECKING:
@@ -49,21 +50,22 @@ _IMAGES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".png", ".jpg", ".jpeg", 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    app.command(
+    command = partial(app.command, rich_help_panel=TRAIN)
+    command(
         epilog="Examples: synthgen train --data data/hand --recipe quick_hand --out runs/hand-syn · "
-        "synthgen train --spec hand --steps 3600 --recipe quick_hand --out runs/hand-live"
+        "synthgen train --spec hand --steps 3600 --recipe quick_hand --out runs/hand-live",
     )(train)
-    app.command(
+    command(
         epilog="Examples: synthgen finetune --scans scans.h5 --init runs/hand-syn --folds 3 --out runs/hand-ft · "
-        "synthgen finetune --scans scans.h5 --folds leave-one-out --out runs/scratch"
+        "synthgen finetune --scans scans.h5 --folds leave-one-out --out runs/scratch",
     )(finetune)
-    app.command(
+    command(
         epilog="Example: synthgen experiment --data data/hand --scans scans.h5 --recipe quick_hand --folds 3 "
-        "--out results"
+        "--out results",
     )(experiment)
-    app.command(
+    command(
         epilog="Examples: synthgen predict --model runs/hand-ft scan.nii.gz --side left --up S --viewed-from P "
-        "--out landmarks.mrk.json · synthgen predict --model hf://user/hand-landmarks@v1.0.0 scans --out found"
+        "--out landmarks.mrk.json · synthgen predict --model hf://user/hand-landmarks@v1.0.0 scans --out found",
     )(predict)
 
 
