@@ -146,7 +146,7 @@ if __name__ == "__main__":
 
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=2000)
-    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SYNTHGEN_DATA", "../shared/data")))
+    parser.add_argument("--data", type=Path, default=Path(os.environ.get("SYNTHGEN_REAL_DATA", "../shared/data")))
     options = parser.parse_args()
     radiographs(options.data)
     for name in ("paper_hand", "hand"):

@@ -87,8 +87,8 @@ class Coverage:
 
 
 def data_folder() -> Path:
-    """The folder of real data: $SYNTHGEN_DATA, or shared/data beside the checkout."""
-    return Path(os.environ.get("SYNTHGEN_DATA") or Path(__file__).resolve().parents[2] / "shared/data")
+    """The folder of real data: $SYNTHGEN_REAL_DATA, or shared/data beside the checkout."""
+    return Path(os.environ.get("SYNTHGEN_REAL_DATA") or Path(__file__).resolve().parents[2] / "shared/data")
 
 
 def read_people(folder: Path, sex: str) -> dict[str, Values]:
@@ -132,7 +132,9 @@ def coverage(folder: Path, spaces: Sequence[str], n: int) -> Iterator[Coverage]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=data_folder(), help="folder with ansur2/; also $SYNTHGEN_DATA")
+    parser.add_argument(
+        "--data", type=Path, default=data_folder(), help="folder with ansur2/; also $SYNTHGEN_REAL_DATA"
+    )
     parser.add_argument("--draws", type=int, default=3000, help="adults of each sex and space")
     parser.add_argument("--spaces", nargs="+", choices=SPACES, default=list(SPACES), metavar="SPACE")
     options = parser.parse_args()

@@ -3,11 +3,10 @@
 import json
 import subprocess
 import sys
-import time
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support.command_line import call, refuse, refuse_with
 from typer.testing import CliRunner
 
 import synthgen
@@ -43,37 +42,6 @@ COMMANDS = (
 HEAVY = ("bpy", "torch", "dask", "distributed", "pyarrow", "anny", "SimpleITK", "h5py", "numba")
 
 
-def call(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from synthgen.cli.main import main; sys.argv[0] = 'synthgen'; main()"
-    return subprocess.run(
-        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=cwd, timeout=120, check=False
-    )
-
-
-def refuse_with(status: int, capsys, monkeypatch, *arguments: str) -> str:
-    """Run the command line in this process; return the one line that it says before it ends with this status."""
-    monkeypatch.setattr(sys, "argv", ["synthgen", *arguments])
-    monkeypatch.setattr(cli, "_leave", sys.exit)  # with Blender loaded by another test, it would end this process
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    out, err = capsys.readouterr()
-
-    assert end.value.code == status
-    assert out == ""
-    return err
-
-
-def refuse(capsys, monkeypatch, *arguments: str) -> str:
-    """Run the command line in this process; return its one line of complaint, the last it says."""
-    err = refuse_with(2, capsys, monkeypatch, *arguments)
-
-    assert err.count("error: ") == 1
-    assert "Traceback" not in err
-    complaint = err.splitlines()[-1]
-    assert complaint.startswith("error: ")
-    return complaint
-
-
 def loaded_after(code: str) -> set[str]:
     """Which heavy modules a fresh interpreter has loaded after some code."""
     tail = f"\nimport sys\nprint('loaded:', *[name for name in {HEAVY!r} if name in sys.modules])"
@@ -100,16 +68,6 @@ def test_help_and_import_load_nothing_heavy():
 
 def test_the_check_for_heavy_modules_can_fail():
     assert loaded_after("import pyarrow") == {"pyarrow"}
-
-
-def test_help_answers_at_once():
-    def seconds() -> float:
-        began = time.monotonic()
-        assert call("--help").returncode == 0
-        return time.monotonic() - began
-
-    # The best of a few: another process on the machine is not this one's fault.
-    assert min(seconds() for _ in range(5)) < 0.5
 
 
 def test_version():

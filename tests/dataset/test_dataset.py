@@ -342,7 +342,7 @@ def test_cards_code_decodes_the_shards(sealed):
     code = (sealed / "README.md").read_text().split("```python\n")[2].split("```")[0]
     script = code + "\nm, z, xy = next(iter(dataset))\nprint(m.sum(), z[m].min(), xy.shape)\n"
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=sealed, capture_output=True, text=True, check=False, timeout=60
+        [sys.executable, "-c", script], cwd=sealed, capture_output=True, text=True, check=False, timeout=300
     )
     sample = open_dataset(sealed).sample(0)
     hit = np.isfinite(sample.depth_mm)
@@ -391,7 +391,7 @@ def test_datasets_reads_masks_depths_and_labels(tmp_path, sealed, way, streaming
     env = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
     done = subprocess.run(
         [sys.executable, "-c", HUGGING, str(sealed), way, streaming],
-        capture_output=True, text=True, check=False, timeout=120, env=env,
+        capture_output=True, text=True, check=False, timeout=300, env=env,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
@@ -413,7 +413,7 @@ def test_tables_are_read_with_images(tmp_path, sealed):
     )
     env = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", script, str(sealed)], capture_output=True, text=True, check=False, timeout=120, env=env
+        [sys.executable, "-c", script, str(sealed)], capture_output=True, text=True, check=False, timeout=300, env=env
     )
 
     assert done.stdout.split() == ["100", "I;16", "7"], done.stderr

@@ -11,14 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import typer
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.command_line import call_here
 from support.fake_dataset import change_file, make_dataset, plans_of, put_shard, small_spec, tree
 from support.fake_samples import fake_sample
-from typer.testing import CliRunner
 
-from synthgen.cli import hub as cli_hub
 from synthgen.errors import DatasetError, EngineError
 from synthgen.generator.dataset.folder import open_dataset, seal_dataset, start_dataset
 from synthgen.generator.dataset.rerender import choose_samples
@@ -432,21 +430,15 @@ def test_chosen_samples_are_different_ones_of_the_shards_and_the_seed_decides(co
 # The command.
 
 
-def run(*arguments):
-    app = typer.Typer()
-    cli_hub.register(app)
-    return CliRunner().invoke(app, list(arguments))
-
-
-def test_the_command_tells_and_its_status_says_whether_all_is_well(folder):
-    fine = run("verify", str(folder))
+def test_the_command_tells_and_its_status_says_whether_all_is_well(folder, capsys, monkeypatch):
+    fine = call_here(capsys, monkeypatch, "verify", folder)
     (folder / "LICENSE").unlink()
-    wrong = run("verify", str(folder))
+    wrong = call_here(capsys, monkeypatch, "verify", folder)
 
-    assert (fine.exit_code, wrong.exit_code) == (0, 1)
-    assert "sound; 60 samples in 3 shards" in fine.output
-    assert "wrong: LICENSE: is missing; restore it" in wrong.output
-    assert "problems: 1; 60 samples" in wrong.output
+    assert (fine.status, wrong.status) == (0, 1)
+    assert "sound; 60 samples in 3 shards" in fine.out
+    assert "wrong: LICENSE: is missing; restore it" in wrong.err
+    assert "problems: 1; 60 samples" in wrong.out
 
 
 def test_an_unfinished_folder_is_checked_as_far_as_it_goes(tmp_path, spec):

@@ -3,18 +3,17 @@
 import subprocess
 import sys
 from fractions import Fraction
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.paths import ROOT
 
 from synthgen.errors import EngineError
 from synthgen.generator.engines.raster import RasterEngine, cut_near, rasterize
 from synthgen.geometry import Camera
 
-ROOT = Path(__file__).parents[2]
 W, H = 12, 9
 GRID = 2**16
 HALF = Fraction(1, 2)

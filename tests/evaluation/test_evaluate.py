@@ -4,13 +4,13 @@ import csv
 import io
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.fake_scansets import BODY, INFO, K, flat_scan, noisy, scan_set, volume_scan
+from support.paths import PAPER
 
 from synthgen.errors import ScanError
 from synthgen.specs.files import load_spec
@@ -41,7 +41,6 @@ from synthgen.training.scans.patch import scan_patch
 from synthgen.training.scans.table import ScanSettings
 
 NAN = float("nan")
-PAPER = Path(__file__).parents[3] / "shared" / "paper"
 
 
 def oblique(seed):

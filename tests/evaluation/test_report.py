@@ -215,7 +215,7 @@ def test_a_browser_shows_it(flat_page, tmp_path, dark):
         f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={tmp_path / 'page.png'}", *scheme,
         (tmp_path / "report.html").as_uri(),
     ]  # fmt: skip
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, check=True, capture_output=True, timeout=300)
 
     picture = np.asarray(Image.open(tmp_path / "page.png").convert("RGB")).astype(int)
     page = np.frombuffer(bytes.fromhex((DARK if dark else LIGHT).page[1:]), np.uint8)

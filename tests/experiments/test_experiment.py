@@ -2,14 +2,13 @@
 
 import json
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.command_line import call_here
 
-from synthgen.cli import main as cli
 from synthgen.errors import SynthgenError
 from synthgen.generator.phantoms.phantom import PhantomOptions, make_phantoms
 from synthgen.generator.runs.options import RunOptions
@@ -192,26 +191,17 @@ def test_folds_are_put_back_in_order():
     assert merged(parts, folds).points_px[:, 0, 0].tolist() == [0, 1, 0, 1]
 
 
-def call(capsys, monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["synthgen", *map(str, arguments)])
-    monkeypatch.setattr(cli, "_leave", sys.exit)
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    out, err = capsys.readouterr()
-    return end.value.code or 0, out, err
-
-
 def test_the_commands_go_from_scans_to_landmarks(home, experiment, results, capsys, monkeypatch, tmp_path):
     init, image = experiment.out / "networks" / "mask-syn", home / "phantoms" / "hand-000000000.nii.gz"
     tune_it = ["finetune", "--scans", home / "scans.h5", "--folds", "2", "--recipe", home / "tune.yaml"]
 
-    status, out, _ = call(capsys, monkeypatch, *tune_it, "--init", init, "--out", tmp_path / "ft")
+    status, out, _ = call_here(capsys, monkeypatch, *tune_it, "--init", init, "--out", tmp_path / "ft")
 
     assert status == 0
     assert "mean error" in out
     view = ["--side", "left", "--up", "S", "--viewed-from", "P"]
     find = ["predict", image, "--model", tmp_path / "ft", "--spec", "hand", *view]
-    status, out, err = call(capsys, monkeypatch, *find, "--out", tmp_path / "found.mrk.json")
+    status, out, err = call_here(capsys, monkeypatch, *find, "--out", tmp_path / "found.mrk.json")
 
     assert status == 0, err
     assert "depth from the mean of the training scans" in out
@@ -227,7 +217,7 @@ def test_the_commands_go_from_scans_to_landmarks(home, experiment, results, caps
     (folder / "broken.nii.gz").write_bytes(b"no scan")
     (folder / "notes.txt").write_text("no scan either")
     find = ["predict", folder, "--model", tmp_path / "ft", *view]
-    status, _, err = call(capsys, monkeypatch, *find, "--out", tmp_path / "many")
+    status, _, err = call_here(capsys, monkeypatch, *find, "--out", tmp_path / "many")
 
     assert status == 2
     assert "broken.nii.gz" in err
@@ -237,11 +227,11 @@ def test_the_commands_go_from_scans_to_landmarks(home, experiment, results, caps
     assert read_landmarks(tmp_path / "many" / "one.01.mrk.json", SPEC.landmarks.names) == points
     for ending in ("csv", "json"):
         find = ["predict", image, "--model", tmp_path / "ft", *view, "--out", tmp_path / f"found.{ending}"]
-        assert call(capsys, monkeypatch, *find)[0] == 0
+        assert call_here(capsys, monkeypatch, *find)[0] == 0
         assert "uncertainty_mm" in (tmp_path / f"found.{ending}").read_text()
         again = read_landmarks(tmp_path / f"found.{ending}", SPEC.landmarks.names)
         assert np.allclose([*again.points.values()], [*points.points.values()])
-    status, _, err = call(capsys, monkeypatch, "predict", image, image, *find[2:], "--out", tmp_path / "twice")
+    status, _, err = call_here(capsys, monkeypatch, "predict", image, image, *find[2:], "--out", tmp_path / "twice")
     assert status == 2
     assert "would give the same files" in err
 
@@ -259,7 +249,7 @@ def test_the_commands_go_from_scans_to_landmarks(home, experiment, results, caps
 def test_mistakes_are_one_line(home, tmp_path, capsys, monkeypatch, arguments, text):
     given = [argument.format(home=home, tmp=tmp_path) for argument in arguments]
 
-    status, _, err = call(capsys, monkeypatch, *given)
+    status, _, err = call_here(capsys, monkeypatch, *given)
 
     assert status == 2
     assert err.count("\n") == 1

@@ -1,7 +1,5 @@
 """DICOM: in agreement with pydicom and SimpleITK; series in order, or refused."""
 
-from pathlib import Path
-
 import numpy as np
 import pydicom
 import pytest
@@ -10,11 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 from support.fake_scans import CT, RADIOGRAPH, dicom, itk_image, refusal, rotation, save, voxels, write_series
+from support.paths import REAL_DATA
 
 from synthgen.training.scans.formats.read_image import Picture, read_image
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
-real_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real data are not here")
+real_data = pytest.mark.skipif(not REAL_DATA.is_dir(), reason="the real data are not here")
 
 
 @given(st.integers(0, 99), st.permutations(range(5)), st.sampled_from(["i2", "u2"]))
@@ -258,7 +256,7 @@ def test_sequences_that_never_end_are_refused(tmp_path):
 
 @real_data
 def test_the_real_series_is_what_its_files_say():
-    folder = DATA / "ct_table/dicom_series"
+    folder = REAL_DATA / "ct_table/dicom_series"
     scan = read_image(folder)
     headers = {path: pydicom.dcmread(path, stop_before_pixels=True) for path in folder.iterdir()}
     paths = sorted(headers, key=lambda path: headers[path].ImagePositionPatient[2])

@@ -1,7 +1,6 @@
 """Scans in one file: in agreement with nibabel, SimpleITK and Pillow."""
 
 import gzip
-from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -11,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from support.fake_scans import affine_of, content, refusal, voxels, write_itk, write_nifti
+from support.paths import REAL_DATA
 
 from synthgen.training.scans.formats import voxels as voxel_file
 from synthgen.training.scans.formats.read_image import Picture, Volume, read_image
 
-DATA = Path(__file__).parents[3] / "shared" / "data"
-real_data = pytest.mark.skipif(not DATA.is_dir(), reason="the real data are not here")
+real_data = pytest.mark.skipif(not REAL_DATA.is_dir(), reason="the real data are not here")
 TO_LPS = np.diag([-1, -1, 1, 1])
 KINDS = ["i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8"]
 SPACING = st.tuples(*[st.floats(0.125, 6)] * 3)
@@ -203,8 +202,8 @@ def test_a_png_bomb_is_refused(tmp_path):
 @real_data
 @pytest.mark.parametrize("name", ["example_ct.nii.gz", "example_mr_sm.nii.gz"])
 def test_real_volumes_are_what_nibabel_reads(name):
-    scan = read_image(DATA / "ct_table" / name)
-    expected, affine = by_nibabel(DATA / "ct_table" / name)
+    scan = read_image(REAL_DATA / "ct_table" / name)
+    expected, affine = by_nibabel(REAL_DATA / "ct_table" / name)
 
     np.testing.assert_array_equal(scan.voxels, expected)
     np.testing.assert_allclose(scan.affine, affine, atol=1e-12)
@@ -212,7 +211,7 @@ def test_real_volumes_are_what_nibabel_reads(name):
 
 @real_data
 def test_real_radiographs_are_what_itk_reads():
-    paths = sorted((DATA / "hand_xray/images").glob("*.mha"))
+    paths = sorted((REAL_DATA / "hand_xray/images").glob("*.mha"))
 
     assert len(paths) == 9
     for path in paths:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.command_line import call
 from support.fake_dataset import change_file, make_dataset, plans_of, put_shard, small_spec, tree
 from support.fake_samples import fake_sample
 from support.hub_process import point_client, point_endpoint, sent_bytes
@@ -33,7 +34,6 @@ from synthgen.storage.tar import pack_end, pack_member
 
 COUNT = 230
 """222 for training in 16 shards, 4 for validation and 4 for tests in one each."""
-TESTS = Path(__file__).parents[1]
 REAL_TOKEN = "SYNTHGEN_TEST_HF_TOKEN"
 once = pytest.mark.parametrize("server", ["xet"], indirect=True)
 """For what does not depend on how content travels."""
@@ -365,7 +365,7 @@ def test_a_push_of_100_files_that_is_killed_goes_on(hub, address, tmp_path, monk
     root = make_dataset(tmp_path / "many", spec)
     hub.fail({"kind": "commit", "seconds": 0, "times": 1}, {"kind": "commit", "seconds": 30, "times": 1})
     child = subprocess.Popen([sys.executable, "-c", PUSHER, str(root), address.repo], env=hub.environment())
-    commit, limit = f"/api/datasets/{address.repo}/commit/main", time.monotonic() + 90
+    commit, limit = f"/api/datasets/{address.repo}/commit/main", time.monotonic() + 300
     while commit not in [e["path"] for e in hub.log()] and child.poll() is None and time.monotonic() < limit:
         time.sleep(0.05)
     time.sleep(0.3)  # into the second commit
@@ -595,7 +595,7 @@ print(json.dumps(told))
 def test_datasets_reads_typed_columns_exact_depths_and_right_splits(hub, published):
     done = subprocess.run(
         [sys.executable, "-c", HUGGING, published.repo], env=hub.environment(),
-        capture_output=True, text=True, check=False, timeout=120,
+        capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
@@ -642,14 +642,9 @@ def test_webdataset_reads_by_address(hub, published):
 
 # The commands.
 
-COMMAND = "import sys; from synthgen.cli.main import main; sys.argv = ['synthgen', *sys.argv[1:]]; main()"
-
 
 def run(hub, *arguments, token="hf_write"):
-    return subprocess.run(
-        [sys.executable, "-c", COMMAND, *map(str, arguments)], env=hub.environment(token), cwd=hub.root,
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    return call(*arguments, env=hub.environment(token), cwd=hub.root)
 
 
 @once

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from huggingface_hub import ModelCard
+from support.command_line import call
 from support.fake_dataset import tree
 from support.fake_scans import write_nifti
 from support.fake_scansets import scan_set, volume_scan
@@ -584,14 +585,9 @@ def test_the_program_in_the_card_runs(hub, address, tuned, scan, tmp_path, monke
 
 # The commands.
 
-COMMAND = "import sys; from synthgen.cli.main import main; sys.argv = ['synthgen', *sys.argv[1:]]; main()"
-
 
 def run(hub, cache, *arguments, token="hf_write"):
-    return subprocess.run(
-        [sys.executable, "-c", COMMAND, *map(str, arguments)], cwd=cache, text=True, capture_output=True,
-        env=hub.environment(token) | {"SYNTHGEN_CACHE": str(cache)}, check=False, timeout=120,
-    )  # fmt: skip
+    return call(*arguments, env=hub.environment(token) | {"SYNTHGEN_CACHE": str(cache)}, cwd=cache)
 
 
 @once

@@ -6,11 +6,11 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 from support.fake_balls import make_dataset, small_spec
+from support.paths import import_paths
 
 from synthgen.errors import SynthgenError
 from synthgen.training.loop import train as train_module
@@ -24,7 +24,6 @@ from synthgen.training.networks.paper_net import PaperNet, build_model
 from synthgen.training.streaming.augmentation import Augmentation
 from synthgen.training.streaming.dataset import open_dataset, open_source
 
-HERE = Path(__file__).parents[1]
 RECIPE = Recipe(
     epochs=2,
     samples=140,
@@ -115,7 +114,7 @@ def test_training_leaves_torchs_generators_alone(dataset):
 
 CHILD = """
 import sys, time, torch
-sys.path.insert(0, {here!r})
+sys.path[:0] = {paths!r}
 from test_train import MACHINE, RECIPE
 from synthgen.training.loop import train as t
 from synthgen.training.loop.job import Keeping, dataset_job
@@ -138,7 +137,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(
     folder, dataset, uninterrupted, uninterrupted_run, tmp_path, every, kill_after
 ):
     run = tmp_path / "run"
-    script = CHILD.format(here=str(HERE), folder=str(folder), run=str(run), every=every)
+    script = CHILD.format(paths=import_paths(__file__), folder=str(folder), run=str(run), every=every)
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as child:
         for line in child.stdout:
             if int(line) >= kill_after:
@@ -321,7 +320,7 @@ def test_nothing_to_compile_with_is_known_before_the_training(monkeypatch):
 
 RANK = """
 import os, sys, torch
-sys.path.insert(0, {here!r})
+sys.path[:0] = {paths!r}
 from pathlib import Path
 from test_train import RECIPE
 from synthgen.training.loop.job import Keeping, dataset_job
@@ -339,13 +338,13 @@ with processes(machine):
 
 def test_two_processes_learn_what_one_does(folder, dataset, tmp_path):
     batch, run = 17, tmp_path / "run"  # of 137 samples: the last batch has one, so one process has none
-    script = RANK.format(here=str(HERE), folder=str(folder), run=str(run), batch=batch)
+    script = RANK.format(paths=import_paths(__file__), folder=str(folder), run=str(run), batch=batch)
     common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29617"}
     children = [
         subprocess.Popen([sys.executable, "-c", script], env={**common, "RANK": str(r), "LOCAL_RANK": str(r)})
         for r in range(2)
     ]
-    assert [child.wait(timeout=120) for child in children] == [0, 0]
+    assert [child.wait(timeout=300) for child in children] == [0, 0]
     alone = tmp_path / "alone"
     recipe = RECIPE.changed(dropout=0.0, batch=batch, samples=137, epochs=1)
     one = train(dataset_job(dataset, recipe), MACHINE, Keeping(alone))

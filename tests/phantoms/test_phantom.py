@@ -13,7 +13,7 @@ import SimpleITK
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
-from test_blender import icosphere, z_buffer
+from support.meshes import icosphere, z_buffer
 
 from synthgen.errors import DatasetError, SynthgenError
 from synthgen.generator.phantoms.modality import AIR_HU, Subject, draw_table

@@ -9,11 +9,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
-from pathlib import Path
 
 import pytest
+from support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 CORE = "synthgen"
 FOLDERS = (CORE, "pose_spaces", "shape_spaces", "blender_assets", "generator", "training")
 SPINE = "generator"

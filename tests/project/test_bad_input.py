@@ -7,14 +7,13 @@ test_run.py; here is what shows only when a spec meets the model, the disk or th
 
 import copy
 import gzip
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from test_cli import refuse
+from support.command_line import call, refuse
 
 from synthgen.specs.files import dump_spec, load_spec
 
@@ -194,16 +193,7 @@ def test_a_folder_of_another_spec_is_refused_with_the_difference(tmp_path, capsy
 @pytest.mark.slow
 def test_an_unreachable_scheduler_is_refused_in_a_process_of_its_own(tmp_path):
     written(tmp_path, SHORT)
-    code = "import sys; from synthgen.cli.main import main; sys.argv[0] = 'synthgen'; main()"
-    options = ["render", "--spec", "mine.yaml", "--scheduler", "tcp://127.0.0.1:9", "--out", "data"]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *options],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = call("render", "--spec", "mine.yaml", "--scheduler", "tcp://127.0.0.1:9", "--out", "data", cwd=tmp_path)
 
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("error: --scheduler: tcp://127.0.0.1:9 cannot be reached")

@@ -129,7 +129,7 @@ class Killer(Silent):
 
     def kill(self) -> None:
         workers = [child for child in psutil.Process().children() if "spawn_main" in " ".join(child.cmdline())]
-        end = time.monotonic() + 10
+        end = time.monotonic() + 300
         while not self.killed and time.monotonic() < end:
             time.sleep(0.001)
             if in_the_middle(self.root, workers):
@@ -161,7 +161,7 @@ def test_the_whole_command_killed_in_the_middle_of_a_shard(hands, tmp_path):
 
     processes: list[psutil.Process] = []
     try:
-        end = time.monotonic() + 60
+        end = time.monotonic() + 300
         while not (processes and in_the_middle(out, processes)):
             assert command.poll() is None
             assert time.monotonic() < end

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from support.paths import ROOT
 from typer.main import get_command
 
 from synthgen.cli.main import app
@@ -20,7 +21,6 @@ from synthgen.errors import SynthgenError
 from synthgen.specs.files import init_text, load_spec
 from synthgen.specs.spec import Spec
 
-ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 ALL_PAGES = [*PAGES, *sorted((ROOT / "docs" / "decisions").glob("*.md")), *sorted(ROOT.glob("C*.md"))]

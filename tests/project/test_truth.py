@@ -1,13 +1,11 @@
 """The truth of stored labels and depths, by rays that Blender's BVHTree casts at the posed mesh."""
 
-import importlib.util
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks import label_truth
 from synthgen.generator.bodies.labels import landmark_table
 from synthgen.generator.pipeline import open_pipeline
 from synthgen.specs.files import load_spec
@@ -46,15 +44,6 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module")
-def label_truth():
-    path = Path(__file__).parents[2] / "benchmarks" / "label_truth.py"
-    module = importlib.util.module_from_spec(importlib.util.spec_from_file_location("label_truth", path))
-    sys.modules["label_truth"] = module  # where dataclasses looks for it
-    module.__spec__.loader.exec_module(module)
-    return module
-
-
 def changed(name, changes):
     """A built-in spec, with parts of its parts replaced."""
     spec = load_spec(name)
@@ -65,7 +54,7 @@ def changed(name, changes):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_labels_and_depths_are_where_the_rays_hit(label_truth, case):
+def test_labels_and_depths_are_where_the_rays_hit(case):
     name, changes, indices = CASES[case]
     truth = label_truth.measure(changed(name, changes), indices)
     assert truth.samples == len(indices)
@@ -80,7 +69,7 @@ def test_labels_and_depths_are_where_the_rays_hit(label_truth, case):
     assert truth.mask_differs + truth.edge_differs <= max(2, 1e-4 * truth.pixels)
 
 
-def test_both_sides_of_visibility_are_judged(label_truth):
+def test_both_sides_of_visibility_are_judged():
     name, changes, indices = CASES["hands from all sides, with joints"]
     truth = label_truth.measure(changed(name, changes), indices)
     assert truth.hidden > 10
@@ -99,7 +88,7 @@ def one():
     return sample, (body.points_mm[: model.n_vertices], model.triangles, landmark_table(spec.landmarks, model))
 
 
-def judged(label_truth, one, **changes):
+def judged(one, **changes):
     sample, rest = one
     labels = {key: changes.pop(key) for key in list(changes) if hasattr(sample.labels, key)}
     truth = label_truth.Truth()
@@ -107,16 +96,16 @@ def judged(label_truth, one, **changes):
     return truth
 
 
-def test_wrong_labels_and_depths_are_found(label_truth, one):
+def test_wrong_labels_and_depths_are_found(one):
     sample, _ = one
-    right = judged(label_truth, one)
+    right = judged(one)
     assert (right.missed, right.contradicted, right.mask_differs) == (0, [], 0)
     labels = sample.labels
-    assert max(judged(label_truth, one, landmarks_mm=labels.landmarks_mm + np.array([0, 0, 0.06])).landmark_mm) > 0.05
-    assert judged(label_truth, one, landmarks_px=labels.landmarks_px + 0.002).reprojection_px > 1e-3
-    assert max(judged(label_truth, one, landmarks_px=labels.landmarks_px + 0.1).landmark_mm) > 0.05
-    assert len(judged(label_truth, one, visible=~labels.visible).contradicted) == len(labels.visible)
-    assert judged(label_truth, one, depth_mm=sample.depth_mm + np.float32(0.11)).depth_mm > 0.1
-    shifted = judged(label_truth, one, depth_mm=np.roll(sample.depth_mm, 1, axis=1))
+    assert max(judged(one, landmarks_mm=labels.landmarks_mm + np.array([0, 0, 0.06])).landmark_mm) > 0.05
+    assert judged(one, landmarks_px=labels.landmarks_px + 0.002).reprojection_px > 1e-3
+    assert max(judged(one, landmarks_px=labels.landmarks_px + 0.1).landmark_mm) > 0.05
+    assert len(judged(one, visible=~labels.visible).contradicted) == len(labels.visible)
+    assert judged(one, depth_mm=sample.depth_mm + np.float32(0.11)).depth_mm > 0.1
+    shifted = judged(one, depth_mm=np.roll(sample.depth_mm, 1, axis=1))
     assert shifted.depth_mm > 0.1
     assert shifted.mask_differs > 50

@@ -33,7 +33,7 @@ def call(environment, tmp_path_factory):
         code += "if __name__ == '__main__': main()"
         return subprocess.run(
             [sys.executable, "-c", code, *arguments],
-            capture_output=True, text=True, cwd=here, env=environment, timeout=180, check=False,
+            capture_output=True, text=True, cwd=here, env=environment, timeout=300, check=False,
         )  # fmt: skip
 
     return call

@@ -1,17 +1,16 @@
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
+from support.paths import ROOT
 
 from synthgen.randomness.seeding import Stream, Streams, stream, substream
 from synthgen.specs.distributions import Distribution
 from synthgen.specs.draw_table import DrawTable
 
-ROOT = Path(__file__).parents[2]
 FOLDERS = ("synthgen", "generator", "pose_spaces", "shape_spaces", "blender_assets", "training")
 GLOBAL_STATE = {
     r"\bimport random\b|\bfrom random\b": "the standard library's generator is global",

@@ -2,13 +2,13 @@
 
 import csv
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from support.paths import REAL_DATA
 from support.scan_phantoms import dice, radiograph
 
 from synthgen.errors import ScanError
@@ -17,7 +17,7 @@ from synthgen.training.scans.formats.read_image import read_image
 from synthgen.training.scans.radiograph import binarize_radiograph
 from synthgen.training.scans.silhouette import Steps
 
-REAL = Path(__file__).parents[3] / "shared" / "data" / "hand_xray"
+REAL = REAL_DATA / "hand_xray"
 FINGERTIPS = {"thumb": 20, "index": 24, "middle": 28, "ring": 32, "little": 36}
 NOT_THE_HAND = {
     "3167": [(0, 0.785, 0.045, 0.955)],

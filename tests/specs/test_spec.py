@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.paths import ROOT
 
 from synthgen.errors import SpecError
 from synthgen.specs.builtin import names
@@ -335,7 +336,7 @@ def test_the_schema_knows_every_field_and_lets_a_number_be_a_constant():
 
 
 def test_the_reference_is_current():
-    page = Path(__file__).parents[2] / "docs" / "spec.md"
+    page = ROOT / "docs" / "spec.md"
 
     assert page.read_text(encoding="utf-8") == reference_markdown(), (
         "run: python -m synthgen.specs.reference > docs/spec.md"

@@ -1,13 +1,12 @@
-import os
 import subprocess
 import sys
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.paths import with_import_paths
 
 from synthgen.training.streaming.inflate import SLACK, inflate
 
@@ -120,9 +119,8 @@ def test_damaged_streams_are_told_as_zlib_tells_them():
 @pytest.mark.slow
 def test_damaged_streams_touch_nothing_outside_their_arrays(tmp_path):
     """The same again with every index of the compiled code checked."""
-    environment = {**os.environ, "NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
-    here = str(Path(__file__).parents[1])
-    script = f"import sys; sys.path.insert(0, {here!r}); from test_inflate import check_damaged as c; c(1, 1500)"
+    environment = with_import_paths(__file__) | {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
+    script = "from test_inflate import check_damaged as c; c(1, 1500)"
     done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
 
     assert done.returncode == 0, done.stderr[-2000:]

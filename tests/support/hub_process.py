@@ -8,7 +8,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).parent
+from support.paths import TESTS
 
 
 class HubProcess:
@@ -17,8 +17,8 @@ class HubProcess:
     def __init__(self, root: Path, mode: str) -> None:
         self.mode, self.root = mode, root
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "hub_server.py"), "--root", str(root / "hub"), "--mode", mode],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            [sys.executable, "-m", "support.hub_server", "--root", str(root / "hub"), "--mode", mode],
+            cwd=TESTS, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.url = self._process.stdout.readline().strip()
         assert self.url.startswith("http://127.0.0.1:"), "the test Hub did not start"

@@ -1,13 +1,12 @@
 """Silhouettes and depth of volumes: thresholds, cleaning, and above all the scanner's table, which must go alone."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+from support.paths import REAL_DATA
 from support.scan_phantoms import STORAGES, Scene, Table, as_volume, dice, scan_ct, stored_as, truth, whole_body
 
 from synthgen.errors import ScanError
@@ -16,7 +15,7 @@ from synthgen.training.scans.formats.read_image import read_image
 from synthgen.training.scans.orientation import Seen, seen, view_of
 from synthgen.training.scans.silhouette import Steps, Threshold, binarize, choose_threshold, clean, count_planes
 
-REAL = Path(__file__).parents[3] / "shared" / "data" / "ct_table"
+REAL = REAL_DATA / "ct_table"
 HU = Threshold(-400.0, "hounsfield", is_hu=True)
 RAW = Steps(remove_table=False, fill_holes=False, largest=False, min_speckle_mm2=0)
 seeds = st.integers(0, 2**31)

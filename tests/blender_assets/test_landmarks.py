@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from support.paths import ROOT
 
 from synthgen.blender_assets.bake import ensure_model
 from synthgen.errors import SpecError, SynthgenError
@@ -469,7 +469,7 @@ def test_phenotypes_of_the_symmetric_shape_are_complete():
 
 
 def test_the_page_defines_every_landmark_as_the_files_do():
-    page = (Path(__file__).parents[2] / "docs" / "landmarks.md").read_text()
+    page = (ROOT / "docs" / "landmarks.md").read_text()
     sections = {text.split("`")[0]: text for text in page.split("\n## `")[1:]}
     assert tuple(sections) == SETS
     for name, text in sections.items():

@@ -97,7 +97,7 @@ def test_damaged_headers_never_end_the_process(tmp_path):
         [sys.executable, "-W", "error", "-c", FUZZ, str(tmp_path), *KIND_NAMES],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
     )
 

@@ -1,10 +1,8 @@
 """Laws of drawing shapes, the built-in spaces, and the measures that hold them against real people."""
 
-import importlib.util
 import sys
 from dataclasses import replace
-from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from synthgen.blender_assets.bake import ensure_model
+from benchmarks import shape_coverage
 from synthgen.blender_assets.model import BodyModel
 from synthgen.errors import SpecError
 from synthgen.generator.bodies import anthropometry
@@ -24,34 +22,12 @@ from synthgen.shape_spaces.draw import DECIMALS, ShapeDrawer
 from synthgen.specs.shape_space import ShapeGroup, ShapeSpace, Who
 from synthgen.specs.spec import load_part
 
-ROOT = Path(__file__).resolve().parents[2]
 BUILT_IN = {"mr_hand": "hand", "hand_any": "hand", "ct_body": "body", "body_any": "body"}
 PHENOTYPES = {"height": "height", "weight": "weight_phenotype", "muscle": "muscle", "proportions": "proportions"}
 ADULT = {"gender": 0.0, "age": 0.8, "muscle": 0.5, "weight": 0.5, "height": 0.4, "proportions": 0.5}
 ROUNDING = 0.5 * 10**-DECIMALS + 1e-12
 seeds = st.integers(0, 2**32)
 indices = st.integers(0, 10**6)
-
-
-@pytest.fixture(scope="module")
-def hand() -> BodyModel:
-    return ensure_model("hand")
-
-
-@pytest.fixture(scope="module")
-def body() -> BodyModel:
-    return ensure_model("body")
-
-
-@pytest.fixture(scope="module")
-def shape_coverage() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("shape_coverage", ROOT / "benchmarks/shape_coverage.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["shape_coverage"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
 
 
 def uniform(low: float, high: float) -> dict[str, object]:
@@ -263,7 +239,7 @@ def test_stature_and_volume_are_annys(body):
         assert anthropometry.mass_kg(body, rest) == pytest.approx(float(anny.mass(metres)), rel=0.01)
 
 
-def test_coverage_wants_both_percentiles_and_the_mean(shape_coverage):
+def test_coverage_wants_both_percentiles_and_the_mean():
     people = shape_coverage.Statistics(1750, 70, 1600, 1920)
     good = shape_coverage.Statistics(1760, 80, 1590, 1930)
 
@@ -277,14 +253,14 @@ def test_coverage_wants_both_percentiles_and_the_mean(shape_coverage):
     assert not passes(mean=1679)
 
 
-def test_the_benchmark_says_where_it_looked_for_the_survey(shape_coverage, tmp_path, monkeypatch, capsys):
+def test_the_benchmark_says_where_it_looked_for_the_survey(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["shape_coverage", "--data", str(tmp_path)])
 
     assert shape_coverage.main() == 2
     assert str(tmp_path / "ansur2") in capsys.readouterr().out
 
 
-def test_drawn_adults_cover_real_ones(shape_coverage):
+def test_drawn_adults_cover_real_ones():
     folder = shape_coverage.data_folder() / "ansur2"
     if not folder.is_dir():
         pytest.skip("ANSUR II is not here")

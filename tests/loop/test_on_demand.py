@@ -4,40 +4,39 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from support.fake_balls import make_dataset, small_spec
 from support.fake_dataset import make_dataset as make_rendered
 from support.fake_live import HereAndNow, live_data, open_balls, split
-from hypothesis import given
-from hypothesis import strategies as st
+from support.paths import import_paths
+from support.processes import alive, until
 
 from synthgen.cli import main as cli
 from synthgen.errors import DatasetError, EngineError, SpecError, SynthgenError
+from synthgen.generator.dataset.shards import split_of
 from synthgen.generator.runs.on_demand import live_renderer, live_workers
 from synthgen.generator.runs.resources import Machine as Room
-from synthgen.generator.dataset.shards import split_of
 from synthgen.generator.runs.worker import Source
-from synthgen.specs.files import load_spec
-from synthgen.training.streaming.augmentation import Augmentation
-from synthgen.training.loop.checkpoint import CheckpointError, load_checkpoint
 from synthgen.specs.domain import Domain
+from synthgen.specs.files import load_spec
 from synthgen.training.experiments.tuning import tuning_recipe
+from synthgen.training.loop.checkpoint import CheckpointError, load_checkpoint
+from synthgen.training.loop.config import Rate, Recipe
+from synthgen.training.loop.device import Machine
 from synthgen.training.loop.job import Keeping, dataset_job
 from synthgen.training.loop.on_demand import live_job
-from synthgen.training.streaming.on_demand_order import LiveSplit, Pace, RoundOrder
-from synthgen.training.loop.device import Machine
-from synthgen.training.loop.config import Rate, Recipe
-from synthgen.training.streaming.dataset import open_dataset, open_source
-from synthgen.training.streaming.batches import Ranks, epoch_order
 from synthgen.training.loop.train import train
+from synthgen.training.streaming.augmentation import Augmentation
+from synthgen.training.streaming.batches import Ranks, epoch_order
+from synthgen.training.streaming.dataset import open_dataset, open_source
+from synthgen.training.streaming.on_demand_order import LiveSplit, Pace, RoundOrder
 
-HERE = Path(__file__).parents[1]
 RECIPE = Recipe(
     epochs=2,
     samples=140,
@@ -153,12 +152,12 @@ def test_the_same_sample_comes_with_other_artefacts_in_another_round(spec):
 
 CHILD = """
 import sys
-sys.path.insert(0, {here!r})
+sys.path[:0] = {paths!r}
 from pathlib import Path
 import torch
 from support.fake_balls import small_spec
 from support.fake_live import live_data, open_balls
-from test_live import MACHINE, RECIPE
+from test_on_demand import MACHINE, RECIPE
 from synthgen.generator.runs.on_demand import live_renderer
 from synthgen.generator.runs.worker import Source
 from synthgen.training.loop import train as t
@@ -178,13 +177,6 @@ if __name__ == "__main__":
 """
 
 
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     (tmp_path / "fake").mkdir()
@@ -194,7 +186,7 @@ def folder(tmp_path, monkeypatch):
 
 def test_a_killed_training_goes_on_to_the_same_weights_and_leaves_no_worker(spec, from_steps, tmp_path, folder):
     run, script = tmp_path / "run", tmp_path / "child.py"
-    script.write_text(CHILD.format(here=str(HERE), workers=2, run=str(run)))
+    script.write_text(CHILD.format(paths=import_paths(__file__), workers=2, run=str(run)))
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as child:
         for line in child.stdout:
             if int(line) >= 17:  # in the second round of the data, and of the recipe
@@ -205,15 +197,12 @@ def test_a_killed_training_goes_on_to_the_same_weights_and_leaves_no_worker(spec
     stopped = load_checkpoint(run)
     with live_renderer(Source(spec.model_dump_json(), "raster", open_balls), 1, depth=False) as renderer:
         resumed = train(live_job(live_data(spec, renderer), RECIPE, 30), MACHINE, Keeping(run))
-    deadline = time.monotonic() + 10
-    while any(map(alive, workers)) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    until(lambda: not any(map(alive, workers)))
 
     assert 17 <= stopped.place.updates < 30
     assert stopped.place.position % RECIPE.batch == 0
     assert equal(resumed, from_steps)
     assert len(workers) >= 1
-    assert not any(map(alive, workers))
 
 
 def test_a_training_of_other_steps_in_the_same_folder_is_refused(spec, tmp_path):

@@ -16,6 +16,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from support.command_line import call
 from support.fake_balls import ball, make_dataset, small_spec
 from support.fake_dataset import plans_of, put_shard, tree
 from support.hub_process import HubProcess, point_client
@@ -572,14 +573,10 @@ def test_a_source_works_in_another_process(where, site, hub, cache):
 def test_the_command_trains_from_an_address(site, tmp_path):
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text("epochs: 1\nsamples: 60\nbatch: 20\n")
-    command = "import sys; from synthgen.cli.main import main; sys.argv = ['synthgen', *sys.argv[1:]]; main()"
+    options = ["--data", site.url, "--recipe", recipe, "--device", "cpu", "--cache", tmp_path / "cache"]
 
-    def run(*options):
-        return subprocess.run(
-            [sys.executable, "-c", command, "train", "--data", site.url, "--recipe", str(recipe), "--device", "cpu",
-             "--cache", str(tmp_path / "cache"), "--out", str(tmp_path / "run"), *options],
-            capture_output=True, text=True, check=False, timeout=120,
-        )  # fmt: skip
+    def run(*more):
+        return call("train", *options, "--out", tmp_path / "run", *more)
 
     done, refused = run(), run("--no-cache")
 

@@ -3,13 +3,12 @@
 import csv
 import json
 import math
-import sys
 
 import nibabel
 import numpy as np
 import pytest
+from support.command_line import call_here
 
-from synthgen.cli import main as cli
 from synthgen.errors import ScanError
 from synthgen.generator.phantoms.phantom import PhantomOptions, make_phantoms
 from synthgen.specs.files import load_spec
@@ -48,16 +47,6 @@ def table(phantoms, tmp_path):
         return path
 
     return write
-
-
-def run(capsys, monkeypatch, *arguments):
-    """Run the command line in this process: its exit status, and what it says."""
-    monkeypatch.setattr(sys, "argv", ["synthgen", *map(str, arguments)])
-    monkeypatch.setattr(cli, "_leave", sys.exit)
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    out, err = capsys.readouterr()
-    return end.value.code or 0, out, err
 
 
 def test_a_table_of_phantoms_becomes_a_scan_set(phantoms, tmp_path):
@@ -179,7 +168,7 @@ def test_what_cannot_be_used_is_one_line_and_nothing_is_written(table, tmp_path,
     path, out = table(lambda rows: spoil(rows, tmp_path)), tmp_path / "set.h5"
     command = ["scans", "build", path, "--spec", "hand", "--out", out]
 
-    status, _, err = run(capsys, monkeypatch, *command)
+    status, _, err = call_here(capsys, monkeypatch, *command)
 
     assert status == 2
     assert err.count("\n") == 1
@@ -187,7 +176,7 @@ def test_what_cannot_be_used_is_one_line_and_nothing_is_written(table, tmp_path,
     assert "Traceback" not in err
     assert not out.exists()
 
-    status, said, err = run(capsys, monkeypatch, *command, "--skip-bad")
+    status, said, err = call_here(capsys, monkeypatch, *command, "--skip-bad")
 
     assert status == 0
     assert text in err
@@ -198,7 +187,9 @@ def test_what_cannot_be_used_is_one_line_and_nothing_is_written(table, tmp_path,
 def test_a_set_that_is_there_is_not_replaced(table, tmp_path, capsys, monkeypatch):
     (tmp_path / "set.h5").write_text("mine")
 
-    status, _, err = run(capsys, monkeypatch, "scans", "build", table(), "--spec", "hand", "--out", tmp_path / "set.h5")
+    status, _, err = call_here(
+        capsys, monkeypatch, "scans", "build", table(), "--spec", "hand", "--out", tmp_path / "set.h5"
+    )
 
     assert (status, (tmp_path / "set.h5").read_text()) == (2, "mine")
     assert "--overwrite" in err
@@ -207,14 +198,14 @@ def test_a_set_that_is_there_is_not_replaced(table, tmp_path, capsys, monkeypatc
 def test_check_info_and_preview_show_the_scans(phantoms, tmp_path, capsys, monkeypatch):
     sheet, out = tmp_path / "sheet.png", tmp_path / "scans.h5"
 
-    assert run(capsys, monkeypatch, "scans", "check", phantoms, "--spec", "hand", "--out", sheet)[0] == 0
-    assert run(capsys, monkeypatch, "scans", "build", phantoms, "--spec", "hand", "--out", out)[0] == 0
-    status, said, _ = run(capsys, monkeypatch, "scans", "info", out)
+    assert call_here(capsys, monkeypatch, "scans", "check", phantoms, "--spec", "hand", "--out", sheet)[0] == 0
+    assert call_here(capsys, monkeypatch, "scans", "build", phantoms, "--spec", "hand", "--out", out)[0] == 0
+    status, said, _ = call_here(capsys, monkeypatch, "scans", "info", out)
 
     assert status == 0
     assert "2 scans, fingertips (5 landmarks), 96 x 96, with depth" in said
     assert sheet.stat().st_size > 1000
-    assert run(capsys, monkeypatch, "scans", "preview", out, "--out", tmp_path / "p.png")[0] == 0
+    assert call_here(capsys, monkeypatch, "scans", "preview", out, "--out", tmp_path / "p.png")[0] == 0
 
 
 def test_a_reader_that_dies_is_one_bad_scan(table, monkeypatch):
