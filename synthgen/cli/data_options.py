@@ -1,4 +1,4 @@
-"""Options of the commands that read a dataset: where it lies, and where what is fetched from elsewhere is kept."""
+"""Options of the commands that read a dataset: its address, and the cache for downloads."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 DATA_HELP = "Dataset: a folder, https://…, or hf://datasets/owner/name[@revision]."
 CacheOption = Annotated[
     Path | None,
-    typer.Option("--cache", help="Folder that keeps what is fetched. Default: $SYNTHGEN_CACHE, or the user's cache."),
+    typer.Option("--cache", help="Cache folder for downloads. Default: $SYNTHGEN_CACHE, or the user's cache."),
 ]
-NoCacheOption = Annotated[bool, typer.Option("--no-cache", help="Keep nothing of what is fetched.")]
+NoCacheOption = Annotated[bool, typer.Option("--no-cache", help="Do not cache downloads.")]
 
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Where a dataset lies, as the command line says it."""
+    """The address of a dataset and its cache, as given on the command line."""
 
     address: str
     cache: Path | None = None
@@ -31,7 +31,9 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         if self.cache is not None and self.no_cache:
-            raise DatasetError(f"--cache: value {self.cache}; stands beside --no-cache, leave one of them out")
+            raise DatasetError(
+                f"--cache: value {self.cache}; cannot be combined with --no-cache, leave one of them out"
+            )
 
     def open(self, samples: int | None, say: Callable[[str], None]) -> "Dataset":
         """Open the dataset.

@@ -1,4 +1,4 @@
-"""The commands for the Hugging Face Hub: ``synthgen push``, ``pull`` and ``verify``. Heavy imports stay inside them."""
+"""The commands for the Hugging Face Hub: ``synthgen push``, ``pull`` and ``verify``."""
 
 import time
 from collections.abc import Iterator
@@ -39,14 +39,16 @@ def register(app: typer.Typer) -> None:
 
 
 def push(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Dataset folder, sealed, or folder of a network.")],
-    repo: Annotated[str, typer.Option("--repo", help="Repository, owner/name; made where it is not there.")],
-    private: Annotated[bool, typer.Option("--private", help="Make it private.")] = False,
-    tag: Annotated[str | None, typer.Option("--tag", help="Name for the commit, such as v1.0.0.")] = None,
-    revision: Annotated[str | None, typer.Option("--revision", help="Branch; main otherwise.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, and write nothing.")] = False,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Sealed dataset folder, or folder of a network.")],
+    repo: Annotated[str, typer.Option("--repo", help="Repository, owner/name; created if it does not exist.")],
+    private: Annotated[bool, typer.Option("--private", help="Create the repository as private.")] = False,
+    tag: Annotated[str | None, typer.Option("--tag", help="Tag for the commit, for example v1.0.0.")] = None,
+    revision: Annotated[str | None, typer.Option("--revision", help="Branch. Default: main.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check everything and list what would be uploaded; write nothing.")
+    ] = False,
 ) -> None:
-    """Publish a dataset or a model on the Hugging Face Hub. The same command again goes on, or sends nothing."""
+    """Publish a dataset or a network on the Hugging Face Hub. Run the same command again to resume."""
     from synthgen.errors import RemoteError
     from synthgen.generator.runs.resources import size
     from synthgen.remote.address import parse_address
@@ -55,7 +57,7 @@ def push(
     kind = _kind(folder)
     address, options = parse_address(repo, kind, revision), PushOptions(private, tag, dry_run)
     if address.kind != kind:
-        raise RemoteError(f"--repo: value {repo}; that is the address of a {address.kind}, and {folder} holds a {kind}")
+        raise RemoteError(f"--repo: value {repo}; this is the address of a {address.kind}, but {folder} holds a {kind}")
     with transfer_listener() as listener:
         if kind == "dataset":
             from synthgen.generator.hub.push import push as push_dataset
@@ -65,13 +67,13 @@ def push(
             from synthgen.training.hub.push import push_model
 
             report = push_model(folder, address, options, listener)
-    told = f"{len(report.sent)} files of {size(report.sent_bytes)} {'to send' if dry_run else 'sent'}, "
-    told += f"{report.unchanged} there already"
+    told = f"{len(report.sent)} files of {size(report.sent_bytes)} {'to upload' if dry_run else 'uploaded'}, "
+    told += f"{report.unchanged} unchanged"
     if report.deleted:
         told += f", {len(report.deleted)} {'to remove' if dry_run else 'removed'}"
     if dry_run:
         for path in report.sent:
-            typer.echo(f"send    {path}")
+            typer.echo(f"upload  {path}")
         for path in report.deleted:
             typer.echo(f"remove  {path}")
     typer.echo(f"{report.address}: {told}" + (f"; tag {tag}" if tag and not dry_run else ""))
@@ -80,11 +82,11 @@ def push(
 def pull(
     repo: Annotated[str, typer.Argument(metavar="REPO", help="Repository: owner/name, or hf://datasets/owner/name.")],
     out: Annotated[Path | None, typer.Option("--out", help="Dataset folder. Default: data/NAME.")] = None,
-    shards: Annotated[str | None, typer.Option("--shards", help="Only these shards, such as 0-3 or 3,7-9.")] = None,
+    shards: Annotated[str | None, typer.Option("--shards", help="Only these shards, for example 0-3 or 3,7-9.")] = None,
     split: Annotated[str | None, typer.Option("--split", help="Only train, validation or test.")] = None,
-    revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit; main otherwise.")] = None,
+    revision: Annotated[str | None, typer.Option("--revision", help="Branch, tag or commit. Default: main.")] = None,
 ) -> None:
-    """Download a dataset, or a part of it, from the Hugging Face Hub. The same command again goes on."""
+    """Download a dataset, or a part of it, from the Hugging Face Hub. Run the same command again to resume."""
     from synthgen.generator.hub.pull import PullOptions
     from synthgen.generator.hub.pull import pull as pull_dataset
     from synthgen.generator.runs.resources import size
@@ -94,17 +96,19 @@ def pull(
     root = out or Path("data") / address.repo.split("/")[1]
     with transfer_listener() as listener:
         report = pull_dataset(address, root, PullOptions(shards, split), listener)
-    state = "whole" if report.sealed else f"{report.shards} of {report.of_shards} shards"
-    typer.echo(f"{root}: {state}; {report.files} files of {size(report.bytes)} came from {report.address}")
+    state = "complete" if report.sealed else f"{report.shards} of {report.of_shards} shards"
+    typer.echo(f"{root}: {state}; {report.files} files of {size(report.bytes)} downloaded from {report.address}")
 
 
 def verify(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="Dataset folder, or hf://datasets/owner/name.")],
-    rerender: Annotated[int, typer.Option("--rerender", min=0, help="Render so many random samples again.")] = 0,
-    engine: Annotated[str | None, typer.Option("--engine", help="By blender or raster; else the dataset's.")] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Chooses the samples.")] = 0,
+    rerender: Annotated[int, typer.Option("--rerender", min=0, help="Render N random samples again and compare.")] = 0,
+    engine: Annotated[
+        str | None, typer.Option("--engine", help="Engine for --rerender: blender or raster. Default: the dataset's.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed that selects the samples of --rerender.")] = 0,
 ) -> None:
-    """Check every checksum, archive, sample, label and count of a dataset; exit status 1 when something is wrong."""
+    """Check every checksum, archive, sample, label and count of a dataset; exit status 1 if a check fails."""
     from synthgen.generator.dataset.verify import VerifyOptions, verify_dataset
     from synthgen.remote.address import is_remote, parse_address
 
@@ -128,11 +132,11 @@ def _kind(folder: Path) -> "Kind":
     dataset = any((folder / name).is_file() for name in (CHECKSUMS, MANIFEST, SPEC))
     model = (folder / "checkpoint.json").is_file()
     if dataset and model:
-        raise DatasetError(f"{folder}: holds a dataset and a network; keep them in folders of their own")
+        raise DatasetError(f"{folder}: holds both a dataset and a network; keep them in separate folders")
     if not dataset and not model:
         raise DatasetError(
-            f"{folder}: holds no dataset and no network; give a folder that `synthgen render`, `train` or `finetune` "
-            "wrote"
+            f"{folder}: holds neither a dataset nor a network; give a folder written by `synthgen render`, `train` or "
+            "`finetune`"
         )
     return "dataset" if dataset else "model"
 
@@ -141,7 +145,7 @@ def _tell(folder: str, report: "VerifyReport") -> None:
     from synthgen.generator.runs.resources import size
 
     for problem in report.problems:
-        typer.echo(f"wrong: {problem}", err=True)
+        typer.echo(f"problem: {problem}", err=True)
     if report.rerendered is not None:
         typer.echo(report.rerendered)
     found = f"problems: {len(report.problems)}" if report.problems else "sound"
@@ -150,7 +154,7 @@ def _tell(folder: str, report: "VerifyReport") -> None:
 
 @contextmanager
 def transfer_listener() -> "Iterator[TransferListener]":
-    """Show files and bytes on standard error: a bar where someone watches, a line now and then elsewhere."""
+    """Show files and bytes on standard error: a progress bar on a terminal, otherwise a line now and then."""
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 

@@ -1,4 +1,4 @@
-"""What ``synthgen train --spec`` needs: renderer and training, which know nothing of each other, put together."""
+"""``synthgen train --spec``: connects the renderer and the training, which do not know each other."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LiveSpecOption = Annotated[
     str | None,
-    typer.Option("--spec", help="Spec file or built-in, instead of --data: samples are rendered as they are needed."),
+    typer.Option("--spec", help="Spec file or built-in, instead of --data: render samples on demand."),
 ]
 StepsOption = Annotated[
     int | None,
@@ -26,10 +26,13 @@ StepsOption = Annotated[
 ]
 LiveWorkersOption = Annotated[
     int | None,
-    typer.Option("--workers", help="With --spec: rendering processes. Default: 1, or all cores beside a GPU."),
+    typer.Option(
+        "--workers",
+        help="With --spec: number of rendering processes. Default: 1, or all cores if training runs on a GPU.",
+    ),
 ]
 _AHEAD = 300
-"""Samples that each worker is ahead."""
+"""Samples that each worker renders ahead."""
 
 
 @dataclass(frozen=True)
@@ -49,14 +52,16 @@ def live_options(data: str | None, spec: str | None, steps: int | None, workers:
 
     """
     if data is not None and spec is not None:
-        raise SynthgenError("--data, --spec: exclude each other; give a dataset, or a spec to be rendered on the way")
+        raise SynthgenError("--data, --spec: cannot be combined; give a dataset, or a spec to render on demand")
     if spec is not None:
         return Live(spec, steps, workers)
     if data is None:
-        raise SynthgenError("--data: is missing; give a dataset, or by --spec a spec to be rendered on the way")
+        raise SynthgenError("--data: missing; give a dataset, or with --spec a spec to render on demand")
     for name, value in (("--steps", steps), ("--workers", workers)):
         if value is not None:
-            raise SynthgenError(f"{name}: value {value}; goes with --spec only, so leave it out beside --data")
+            raise SynthgenError(
+                f"{name}: value {value}; only applies to --spec, remove it or use --spec instead of --data"
+            )
     return None
 
 

@@ -1,4 +1,4 @@
-"""The commands for real scans, ``synthgen scans …``. Heavy imports stay inside the commands."""
+"""The commands for real scans, ``synthgen scans …``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,9 +12,11 @@ app = typer.Typer(no_args_is_help=True, help="Bring real MR, CT and 2D scans to 
 
 TableArgument = Annotated[
     Path,
-    typer.Argument(metavar="SCANS.CSV", help="Table with the columns id, subject, image, landmarks, and settings."),
+    typer.Argument(
+        metavar="SCANS.CSV", help="Table of scans with columns id, subject, image, landmarks, and optional settings."
+    ),
 ]
-FileArgument = Annotated[Path, typer.Argument(metavar="SCANS.H5", help="A scan set.")]
+FileArgument = Annotated[Path, typer.Argument(metavar="SCANS.H5", help="Scan set.")]
 
 
 @app.command(
@@ -26,14 +28,14 @@ def build(
     spec: SpecOption,
     out: Annotated[Path, typer.Option("--out", help="Scan set to write (.h5).")] = Path("scans.h5"),
     skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out scans that cannot be used, and list them.")
+        bool, typer.Option("--skip-bad", help="Skip scans that cannot be used, and list them.")
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a scan set that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing scan set.")] = False,
 ) -> None:
-    """Binarize and frame the scans of a table, and write them with their landmarks to one HDF5 file."""
+    """Binarize and crop the scans of a table, and write them with their landmarks to one HDF5 file."""
     check_file(out, ".h5")
     if out.exists() and not overwrite:
-        raise DatasetError(f"--out: value {out}; it exists, choose another name or add --overwrite")
+        raise DatasetError(f"--out: value {out}; the file exists: choose another name or add --overwrite")
     from synthgen.specs.files import load_spec
     from synthgen.training.scans.build import build as build_set
 
@@ -42,7 +44,7 @@ def build(
             table, load_spec(spec), out, skip_bad=skip_bad, told=lambda row, done, total: bar(row.id, done, total)
         )
     for refused in built.refused:
-        typer.echo(f"left out: {refused.row.id} (line {refused.row.line}): {refused.reason}", err=True)
+        typer.echo(f"skipped: {refused.row.id} (line {refused.row.line}): {refused.reason}", err=True)
     scans = built.set.scans
     border = sum(scan.touches_border for scan in scans)
     missing = sum(1 for scan in scans for point in scan.landmarks_px if point[0] != point[0])
@@ -54,9 +56,9 @@ def build(
 def check(
     table: TableArgument,
     spec: SpecOption,
-    out: Annotated[Path | None, typer.Option("--out", help="Draw every patch to this picture (PNG).")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Also draw every patch to this PNG file.")] = None,
 ) -> None:
-    """Check scans and landmarks against each other and write no scan set; exit status 1 when something looks wrong."""
+    """Check scans and landmarks against each other without writing a scan set; exit status 1 if something is wrong."""
     if out is not None:
         check_file(out, ".png")
     from synthgen.specs.files import load_spec
@@ -98,7 +100,7 @@ def info(file: FileArgument) -> None:
 @app.command(epilog="Example: synthgen scans preview scans.h5 --out sheet.png")
 def preview(
     file: FileArgument,
-    out: Annotated[Path, typer.Option("--out", help="Picture to write (PNG).")] = Path("sheet.png"),
+    out: Annotated[Path, typer.Option("--out", help="PNG file to write.")] = Path("sheet.png"),
 ) -> None:
     """Draw every patch of a scan set with its landmarks."""
     check_file(out, ".png")
@@ -114,10 +116,10 @@ def preview(
 @app.command(epilog="Example: synthgen scans phantom --spec body.yaml -n 4 --out phantoms/")
 def phantom(
     spec: SpecOption,
-    n: Annotated[int, typer.Option("-n", min=1, max=1000, help="Phantoms to make.")] = 4,
-    out: Annotated[Path, typer.Option("--out", help="Folder to write, empty or new.")] = Path("phantoms"),
+    n: Annotated[int, typer.Option("-n", min=1, max=1000, help="Number of phantoms.")] = 4,
+    out: Annotated[Path, typer.Option("--out", help="Output folder, empty or new.")] = Path("phantoms"),
     spacing_mm: Annotated[
-        float | None, typer.Option("--spacing-mm", help="Size of the voxels. Default: 1.5 for bodies, 1 for hands.")
+        float | None, typer.Option("--spacing-mm", help="Voxel size. Default: 1.5 for bodies, 1 for hands.")
     ] = None,
     seed: SeedOption = None,
 ) -> None:

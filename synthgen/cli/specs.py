@@ -1,4 +1,4 @@
-"""The commands for specs: ``synthgen spec init``, ``show`` and ``schema``. Heavy imports stay inside them."""
+"""The commands for specs: ``synthgen spec init``, ``show`` and ``schema``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,12 +15,12 @@ app = typer.Typer(no_args_is_help=True, help="Write, show and check specs.")
     epilog="Examples: synthgen spec init hand · synthgen spec init hand --out mine.yaml",
 )
 def init(
-    name: Annotated[str, typer.Argument(help="A built-in: hand, body, paper_hand or paper_body.")],
+    name: Annotated[str, typer.Argument(help="Built-in spec: hand, body, paper_hand or paper_body.")],
     out: Annotated[
-        Path | None, typer.Option("--out", help="File to write, which must not exist; - prints. Default: NAME.yaml.")
+        Path | None, typer.Option("--out", help="File to create; - prints to standard output. Default: NAME.yaml.")
     ] = None,
 ) -> None:
-    """Write a commented copy of a built-in spec, to edit."""
+    """Write a commented copy of a built-in spec for you to edit."""
     from synthgen.specs.files import init_text
 
     text = init_text(name)
@@ -32,7 +32,7 @@ def init(
         with out.open("x", encoding="utf-8") as file:
             file.write(text)
     except FileExistsError:
-        raise DatasetError(f"{out}: exists; choose another --out") from None
+        raise DatasetError(f"--out: value {out}; the file exists: choose another name") from None
     typer.echo(out)
 
 
@@ -48,7 +48,7 @@ def show(
 
 @app.command("schema", epilog="Example: synthgen spec schema > spec.schema.json")
 def schema() -> None:
-    """Print the JSON schema of specs, for editors that complete YAML."""
+    """Print the JSON schema of specs, for completion in editors."""
     import json
 
     from synthgen.specs.files import json_schema

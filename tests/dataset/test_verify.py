@@ -437,7 +437,7 @@ def test_the_command_tells_and_its_status_says_whether_all_is_well(folder, capsy
 
     assert (fine.status, wrong.status) == (0, 1)
     assert "sound; 60 samples in 3 shards" in fine.out
-    assert "wrong: LICENSE: is missing; restore it" in wrong.err
+    assert "problem: LICENSE: is missing; restore it" in wrong.err
     assert "problems: 1; 60 samples" in wrong.out
 
 

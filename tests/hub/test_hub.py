@@ -654,13 +654,15 @@ def test_the_commands_publish_and_bring_back(hub, address, sealed, tmp_path):
     pulled = run(hub, "pull", f"{address.repo}@v1.0.0", "--out", tmp_path / "hand")
 
     assert (dry.returncode, pushed.returncode, pulled.returncode) == (0, 0, 0), pushed.stderr
-    assert "send    README.md" in dry.stdout
+    assert "upload  README.md" in dry.stdout
     sizes = {path: len(content) for path, content in tree(sealed).items()}
-    assert f"34 files of {sum(sizes.values()) / 1e6:.1f} MB to send, 0 there already" in dry.stdout
+    assert f"34 files of {sum(sizes.values()) / 1e6:.1f} MB to upload, 0 unchanged" in dry.stdout
     assert f"hf://datasets/{address.repo}@" in pushed.stdout
-    assert "0 there already; tag v1.0.0" in pushed.stdout
+    assert "0 unchanged; tag v1.0.0" in pushed.stdout
     listed = sum(sizes.values()) - sizes["SHA256SUMS"]  # which was read before
-    assert pulled.stdout.startswith(f"{tmp_path / 'hand'}: whole; 33 files of {listed / 1e6:.1f} MB came from hf://")
+    assert pulled.stdout.startswith(
+        f"{tmp_path / 'hand'}: complete; 33 files of {listed / 1e6:.1f} MB downloaded from hf://"
+    )
     assert tree(tmp_path / "hand") == tree(sealed)
 
 

@@ -323,10 +323,10 @@ def test_workers_are_lowered_to_what_the_machine_carries():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--data", "x", "--spec", "hand"], "--data, --spec: exclude each other"),
+        (["--data", "x", "--spec", "hand"], "--data, --spec: cannot be combined"),
         ([], "--data: is missing; give a dataset, or by --spec a spec"),
-        (["--data", "x", "--steps", "5"], "--steps: value 5; goes with --spec only"),
-        (["--data", "x", "--workers", "2"], "--workers: value 2; goes with --spec only"),
+        (["--data", "x", "--steps", "5"], "--steps: value 5; only applies to --spec"),
+        (["--data", "x", "--workers", "2"], "--workers: value 2; only applies to --spec"),
         (["--spec", "hand", "--workers", "0"], "--workers: value 0; give 1 or more"),
         (["--spec", "hand", "--steps", "3"], "--steps: value 3; give at least 30"),
         (["--spec", "foot"], "foot: no such file, and no built-in spec of that name"),
