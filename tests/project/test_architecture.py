@@ -75,6 +75,7 @@ ONLY_IN = {
     "numba": ("synthgen/randomness/", "generator/", "training/"),
     "huggingface_hub": ("synthgen/remote/hub.py",),
     "httpx2": ("synthgen/remote/web.py",),
+    "isal": ("training/streaming/shard_reader.py",),
     "typer": ("synthgen/cli/",),
     "rich": ("synthgen/cli/", "generator/runs/terminal.py"),
     "SimpleITK": ("training/scans/", "generator/phantoms/"),

@@ -1,4 +1,4 @@
-"""Reading a whole shard in memory: the archive is walked once, its images are unpacked in one batch.
+"""Reading a whole shard in memory: the archive is walked once, its images are decompressed in batches.
 
 Nothing in a shard is trusted. Its size and digest are compared with the manifest first, so that the sums in its
 headers, which guard against the same faults, need not be added up again; what the quick paths do not know, such as a
@@ -8,9 +8,11 @@ PNG that another program wrote, goes through `synthgen.storage.png`, which reads
 import hashlib
 import io
 import struct
+import zlib
 from typing import Any
 
 import numpy as np
+from isal import isal_zlib
 from numba import njit
 from numpy.typing import NDArray
 
@@ -19,7 +21,6 @@ from synthgen.storage.png import read_depth_png, read_mask_png
 from synthgen.storage.sample import MEMBERS
 from synthgen.storage.tar import list_members
 from synthgen.training.streaming.dataset import Shard
-from synthgen.training.streaming.inflate import SLACK, eight, inflate, put_eight
 from synthgen.training.streaming.packed_samples import Inputs, pack_masks
 
 Bytes = NDArray[np.uint8]
@@ -31,6 +32,8 @@ _SUFFIX_BYTES = np.frombuffer(b"".join(suffix.ljust(16, b"\0") for suffix in _SU
 _SUFFIX_LENGTHS = np.array([len(suffix) for suffix in _SUFFIXES])
 _AT_ONCE = 256
 """Images that are unpacked one after the other before their rows are looked at."""
+_STORED_PER_BYTE = 100
+"""A stream that compresses nothing adds at most one byte for so many, and a few for its header and sum."""
 _HEAD, _TAIL = 33, 16
 """Bytes of a PNG up to its pixels' chunk, and from that chunk's checksum on."""
 
@@ -64,7 +67,7 @@ def read_images(data: memoryview, samples: int, size: Size, inputs: Inputs, wher
     indices, offsets, sizes = _members(content, data, samples, where)
     member = MEMBERS.index("mask.png" if inputs == "mask" else "depth.png")
     starts, lengths = offsets[member::3], sizes[member::3]
-    images, own = _own_images(content, (starts, lengths), size, inputs)
+    images, own = _own_images(data, (starts, lengths), size, inputs)
     for n in np.flatnonzero(~own):
         png = bytes(data[starts[n] : starts[n] + lengths[n]])
         images[n] = _foreign(png, size, inputs, f"{where}: {indices[n]:09d}.{MEMBERS[member]}")
@@ -135,41 +138,77 @@ def _leading_digits(header: Bytes) -> tuple[int, int]:  # pragma: no cover
 
 
 def _own_images(
-    content: Bytes, places: tuple[Ints, Ints], size: Size, inputs: Inputs
+    data: memoryview, places: tuple[Ints, Ints], size: Size, inputs: Inputs
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Read the PNGs of our own form, a few at a time to stay in the processor's cache, and tell which they are."""
+    """Read the PNGs that have our own form, a few at a time to stay in the processor's cache.
+
+    Returns:
+        The images (n, ...), packed as in `Block`, and which of them were read (n,).
+
+    """
     starts, lengths = places
     width, height = size
-    n, row = len(starts), (width + 7) // 8
+    n, pitch = len(starts), (width + 7) // 8
     own = np.empty(n, dtype=np.bool_)
-    bits = np.empty(n * height * row + SLACK if inputs == "mask" else 0, dtype=np.uint8)
-    codes = np.empty((n if inputs == "depth" else 0, height, width), dtype=np.uint16)
+    images: NDArray[Any] = (
+        np.empty((n, height, pitch), dtype=np.uint8)
+        if inputs == "mask"
+        else np.empty((n, height, width), dtype=np.uint16)
+    )
     for first in range(0, n, _AT_ONCE):
         part = slice(first, min(first + _AT_ONCE, n))
         form = (width, height, 1 if inputs == "mask" else 16)
-        rows, own[part] = _unpack_own(content, starts[part], lengths[part], form)
-        if inputs == "mask":
-            _without_filter(rows, bits[first * height * row :], (height, row), own[part])
-        else:
-            _add_up(rows, codes[part], own[part])
-    return (bits[:-SLACK].reshape(n, height, row) if inputs == "mask" else codes), own
+        rows, own[part] = _decompress_own(data, starts[part], lengths[part], form)
+        (_without_filter if inputs == "mask" else _add_up)(rows, images[part], own[part])
+    return images, own
 
 
-def _unpack_own(
-    content: Bytes, starts: Ints, lengths: Ints, form: tuple[int, int, int]
+def _decompress_own(
+    data: memoryview, starts: Ints, lengths: Ints, form: tuple[int, int, int]
 ) -> tuple[Bytes, NDArray[np.bool_]]:
-    """Unpack the PNGs of our own form (width, height, bits), and tell which they are, (n,).
-
-    What is unpacked are the filtered rows of all, one after the other, and `SLACK` bytes.
-    """
+    """Decompress the PNGs of our own form (width, height, bits): rows (n, H, 1 + bytes), and which they are (n,)."""
     width, height, bits = form
     pitch = 1 + (width * bits + 7) // 8
     header = struct.pack(">8sI4sIIBBBBB", b"\x89PNG\r\n\x1a\n", 13, b"IHDR", width, height, bits, 0, 0, 0, 0)
+    content = np.frombuffer(data, dtype=np.uint8)
     own = _own_form(content, starts, lengths, np.frombuffer(header, dtype=np.uint8))
-    begins = np.where(own, starts + _HEAD + 8, 0)
-    ends = np.where(own, starts + lengths - _TAIL, 0)
-    rows, sound = inflate(content, begins, ends, height * pitch)
-    return rows, own & sound
+    rows, sound = decompress_all(data, starts + _HEAD + 8, starts + lengths - _TAIL, own, height * pitch)
+    return rows.reshape(-1, height, pitch), sound
+
+
+def decompress_all(
+    data: memoryview, starts: Ints, ends: Ints, wanted: NDArray[np.bool_], size: int
+) -> tuple[Bytes, NDArray[np.bool_]]:
+    """Decompress n zlib streams that are expected to hold ``size`` bytes each.
+
+    A stream that is longer than ``size`` bytes stored uncompressed is not read, which bounds the memory that a hostile
+    one can take to 1032 times that: DEFLATE compresses no further.
+
+    Args:
+        data: What holds the streams.
+        starts: (n,) where each begins.
+        ends: (n,) where each ends.
+        wanted: (n,) which ones to read.
+        size: Bytes of each, decompressed.
+
+    Returns:
+        The bytes (n, size), arbitrary where a stream was not read, and (n,) which were: those wanted, intact and of
+        that size.
+
+    """
+    rows = np.empty((len(starts), size), dtype=np.uint8)
+    read = wanted & (ends - starts <= size + size // _STORED_PER_BYTE + _TAIL)
+    out, places = rows.data.cast("B"), np.flatnonzero(read)
+    for n, start, end in zip(places.tolist(), starts[places].tolist(), ends[places].tolist(), strict=True):
+        try:
+            content = isal_zlib.decompress(data[start:end], zlib.MAX_WBITS, size + 1)
+        except isal_zlib.error:  # type: ignore[misc]  # the stubs give an instance
+            content = b""
+        if len(content) == size:
+            out[n * size : (n + 1) * size] = content
+        else:
+            read[n] = False
+    return rows, read
 
 
 @njit(cache=True, nogil=True)
@@ -194,29 +233,24 @@ def _own_form(data: Bytes, starts: Ints, lengths: Ints, header: Bytes) -> NDArra
 
 
 @njit(cache=True, nogil=True)
-def _without_filter(rows: Bytes, masks: Bytes, size: Size, own: NDArray[np.bool_]) -> None:  # pragma: no cover
-    """Copy rows of no filter without their first byte, and tell of images with another filter that they are not own."""
-    height, width = size
-    start, place = 0, 0
+def _without_filter(rows: Bytes, masks: Bytes, own: NDArray[np.bool_]) -> None:  # pragma: no cover
+    """Copy rows of no filter without their first byte; another filter is not our own form."""
     for n in range(len(own)):
-        for _ in range(height):
-            own[n] = own[n] and rows[start] == 0
-            for x in range(0, width, 8):  # what is copied beyond a row's end, the next row overwrites
-                put_eight(masks, place + x, eight(rows, start + 1 + x))
-            start, place = start + width + 1, place + width
+        for y in range(rows.shape[1]):
+            own[n] = own[n] and rows[n, y, 0] == 0
+            for x in range(masks.shape[2]):
+                masks[n, y, x] = rows[n, y, 1 + x]
 
 
 @njit(cache=True, nogil=True)
 def _add_up(rows: Bytes, codes: NDArray[np.uint16], own: NDArray[np.bool_]) -> None:  # pragma: no cover
-    """Add to each row of bytes the one above, read pairs of bytes as numbers, and tell which have another filter."""
+    """Add to each row of bytes the one above and read pairs of bytes as numbers; another filter is not our own form."""
     above = np.empty(2 * codes.shape[2], dtype=np.uint8)
-    start = 0
     for n in range(len(codes)):
         above[:] = 0
         for y in range(codes.shape[1]):
-            own[n] = own[n] and rows[start] == 2
-            row, result = rows[start + 1 : start + 1 + len(above)], codes[n, y]
-            start += 1 + len(above)
+            own[n] = own[n] and rows[n, y, 0] == 2
+            row, result = rows[n, y, 1:], codes[n, y]
             for i in range(len(above)):
                 above[i] += row[i]
             for x in range(len(result)):

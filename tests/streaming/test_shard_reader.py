@@ -1,14 +1,12 @@
-import subprocess
-import sys
+import tracemalloc
 import zlib
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.paths import with_import_paths
 
-from synthgen.training.streaming.inflate import SLACK, inflate
+from synthgen.training.streaming.shard_reader import decompress_all
 
 STRATEGIES = (zlib.Z_DEFAULT_STRATEGY, zlib.Z_FILTERED, zlib.Z_HUFFMAN_ONLY, zlib.Z_RLE, zlib.Z_FIXED)
 
@@ -19,11 +17,10 @@ def packed(data: bytes, level: int = 6, strategy: int = zlib.Z_DEFAULT_STRATEGY)
 
 
 def unpacked(streams: list[bytes], size: int) -> list[bytes | None]:
-    data = np.frombuffer(b"".join(streams) + b"\xff" * SLACK, dtype=np.uint8)
     ends = np.cumsum([len(stream) for stream in streams])
     starts = ends - [len(stream) for stream in streams]
-    out, sound = inflate(data, starts, ends, size)
-    return [out[n * size : (n + 1) * size].tobytes() if sound[n] else None for n in range(len(streams))]
+    rows, read = decompress_all(memoryview(b"".join(streams)), starts, ends, np.ones(len(streams), bool), size)
+    return [row.tobytes() if one else None for row, one in zip(rows, read, strict=True)]
 
 
 def mixed(rng: np.random.Generator, size: int) -> bytes:
@@ -66,10 +63,23 @@ def test_another_size_is_not_sound():
     assert unpacked([packed(content)], 201) == [None]
 
 
-def test_streams_outside_their_buffer_are_refused():
-    for starts, ends in ([-1, 4], [5, 4], [0, 100 - SLACK + 1]):
-        with pytest.raises(ValueError, match="outside"):
-            inflate(np.zeros(100, np.uint8), np.array([starts]), np.array([ends]), 10)
+def test_streams_that_are_not_wanted_are_left_alone():
+    stream = packed(bytes(200))
+    ends = np.array([len(stream), 2 * len(stream)])
+    _, read = decompress_all(memoryview(stream * 2), ends - len(stream), ends, np.array([False, True]), 200)
+
+    assert read.tolist() == [False, True]
+
+
+def test_a_hostile_stream_takes_little_memory():
+    bomb = packed(bytes(500_000_000), 9)
+    short = packed(bytes(1_000_000), 9)
+    tracemalloc.start()
+    try:
+        assert unpacked([bomb, short, packed(bytes(1248))], 1248) == [None, None, bytes(1248)]
+        assert tracemalloc.get_traced_memory()[1] < len(bomb) + 4_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def damaged(rng: np.random.Generator) -> tuple[bytes, int]:
@@ -88,17 +98,13 @@ def damaged(rng: np.random.Generator) -> tuple[bytes, int]:
 
 
 def by_zlib(stream: bytes, size: int) -> bytes | None:
-    """What zlib makes of a stream, its sum not looked at."""
-    unpacker = zlib.decompressobj(-15)
-    head = int.from_bytes(stream[:2], "big")
-    if len(stream) < 2 or head % 31 or stream[0] & 15 != 8 or stream[1] & 32:
-        return None
+    """What Python's zlib makes of a stream."""
+    unpacker = zlib.decompressobj()
     try:
-        content = unpacker.decompress(stream[2:], size + 1)
+        content = unpacker.decompress(stream, size + 1)
     except zlib.error:
         return None
-    whole = unpacker.eof and len(content) == size and len(unpacker.unused_data) >= 4
-    return content if whole else None
+    return content if unpacker.eof and len(content) == size else None
 
 
 def check_damaged(seed: int, count: int) -> None:
@@ -114,13 +120,3 @@ def check_damaged(seed: int, count: int) -> None:
 
 def test_damaged_streams_are_told_as_zlib_tells_them():
     check_damaged(0, 4000)
-
-
-@pytest.mark.slow
-def test_damaged_streams_touch_nothing_outside_their_arrays(tmp_path):
-    """The same again with every index of the compiled code checked."""
-    environment = with_import_paths(__file__) | {"NUMBA_BOUNDSCHECK": "1", "NUMBA_CACHE_DIR": str(tmp_path)}
-    script = "from test_inflate import check_damaged as c; c(1, 1500)"
-    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=False)
-
-    assert done.returncode == 0, done.stderr[-2000:]
