@@ -25,7 +25,7 @@ from synthgen.generator.bodies.labels import TOLERANCE_MM, LandmarkTable, landma
 from synthgen.generator.pipeline import Pipeline, open_pipeline
 from synthgen.geometry import Camera, project, unproject
 from synthgen.specs.files import load_spec
-from synthgen.specs.spec import Spec
+from synthgen.specs.spec import ResolvedSpec
 from synthgen.storage.sample import Sample, decode_sample, encode_sample
 
 LANDMARK_MM, DEPTH_MM, REPROJECTION_PX = 0.05, 0.1, 1e-3
@@ -97,7 +97,7 @@ class Rays:
         return Vector((x, y, 0)), Vector((0, 0, 1))
 
 
-def measure(spec: Spec, indices: Iterable[int]) -> Truth:
+def measure(spec: ResolvedSpec, indices: Iterable[int]) -> Truth:
     """Render samples of a spec, and judge them."""
     truth = Truth()
     pipeline = open_pipeline(spec, "blender")

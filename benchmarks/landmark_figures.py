@@ -12,8 +12,7 @@ from synthgen.generator.exports.sample_pictures import landmark_figure
 from synthgen.generator.pipeline import open_pipeline
 from synthgen.specs.distributions import Constant
 from synthgen.specs.files import load_spec
-from synthgen.specs.landmark_set import LandmarkSet
-from synthgen.specs.spec import Framing, Image, resolve
+from synthgen.specs.spec import Framing, Image, load_part
 
 FOREARM_MM = 45.0
 """How much forearm the pictures of hands show below the wrist crease, so that the wrist is in them."""
@@ -39,11 +38,11 @@ FIGURES = (
 
 def draw(figure: Figure, out: Path) -> Path:
     size = Image(width=figure.width, height=figure.height)
-    spec = resolve(load_spec(figure.spec).model_copy(update={"image": size, "landmarks": figure.landmarks}))
-    assert isinstance(spec.landmarks, LandmarkSet)
+    spec = load_spec(figure.spec)
     forearm = Constant(value=FOREARM_MM) if spec.model == "hand" else None
     framing = Framing(margin=Constant(value=0.03), forearm_mm=forearm)
-    spec = spec.model_copy(update={"framing": framing})
+    landmarks = load_part("landmarks", figure.landmarks)
+    spec = spec.model_copy(update={"image": size, "landmarks": landmarks, "framing": framing})
     pipeline = open_pipeline(spec, "blender")
     sample = pipeline.sample(figure.index)
     pipeline.close()

@@ -61,14 +61,12 @@ def read_target(path: Path) -> Target:
     return Target(np.array(vertices), np.stack([x, -z, y], axis=1))
 
 
-def add_targets(model: BodyModel, space: object) -> BodyModel:
+def add_targets(model: BodyModel, space: ShapeSpace) -> BodyModel:
     """Return the model with a shape space's own target files as further targets; the negative end is the opposite.
 
     Raises:
         AssetError: A file is broken, moves nothing on the model, or takes the name of a MakeHuman target.
     """
-    if not isinstance(space, ShapeSpace):
-        return model
     for file in space.target_files:
         if file.name in model.target_names:
             msg = f"shape.target_files: {file.name!r} is already a target of MakeHuman; choose another name"

@@ -13,7 +13,7 @@ from synthgen.generator.bodies.draw import Recipe
 from synthgen.generator.engines.raster import RasterEngine
 from synthgen.generator.scene import PosedBody, Scene
 from synthgen.geometry import Camera
-from synthgen.specs.spec import Spec
+from synthgen.specs.spec import ResolvedSpec
 from synthgen.storage.sample import Labels, Sample
 
 DRAWN = 256
@@ -94,7 +94,7 @@ class Pipeline:
         self.engine.close()
 
 
-def open_pipeline(spec: Spec, engine: str) -> Pipeline:
+def open_pipeline(spec: ResolvedSpec, engine: str) -> Pipeline:
     """Prepare a spec and an engine for rendering in this process.
 
     Raises:
@@ -110,11 +110,9 @@ def with_engine(scene: Scene, engine: str) -> Pipeline:
     Raises:
         EngineError: The engine cannot run here.
     """
-    size = scene.spec.image
-    projection = scene.spec.camera.projection  # type: ignore[union-attr]  # Scene resolved it
-    return Pipeline(
-        scene, _engine(engine)(scene.triangles, scene.model.n_vertices, size.width, size.height, projection)
-    )
+    size, projection = scene.spec.image, scene.spec.camera.projection
+    opened = _engine(engine)(scene.triangles, scene.model.n_vertices, size.width, size.height, projection)
+    return Pipeline(scene, opened)
 
 
 def _engine(name: str) -> Callable[..., Engine]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from synthgen.blender_assets.bake import MODELS, model_path
 from synthgen.errors import AssetError
 from synthgen.specs.files import load_spec
-from synthgen.specs.spec import Spec
+from synthgen.specs.spec import ResolvedSpec
 
 if TYPE_CHECKING:
     from synthgen.generator.scene import Scene
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 LOGGER = logging.getLogger(__name__)
 
 
-def prepare_scene(spec: Spec, say: Callable[[str], None] = LOGGER.info) -> "Scene":
+def prepare_scene(spec: ResolvedSpec, say: Callable[[str], None] = LOGGER.info) -> "Scene":
     """Return the scene of a spec, ready to render: mistakes are found before anything is written.
 
     Bakes the models where the cache has none, and compiles the kernels once, before any workers start.

@@ -24,9 +24,7 @@ from synthgen.generator.bodies.shape_and_skin import (
     with_targets,
 )
 from synthgen.geometry import Camera, Floats
-from synthgen.specs.landmark_set import LandmarkSet
-from synthgen.specs.shape_space import ShapeSpace
-from synthgen.specs.spec import CameraSpace, Framing, Spec, resolve
+from synthgen.specs.spec import ResolvedSpec
 from synthgen.storage.depth import encode_depth, nearest_depth
 from synthgen.storage.sample import Labels
 
@@ -62,35 +60,24 @@ class PosedBody:
 class Scene:
     """The part before the pixels: pure arrays, no engine."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: ResolvedSpec) -> None:
         """Prepare a spec; loads the baked model (and bakes it where the cache has none).
 
         Raises:
             SpecError: The spec names what the model does not have.
         """
-        self.spec = resolve(spec)
-        camera, framing, landmarks = self.spec.camera, self.spec.framing, self.spec.landmarks
-        shape = self.spec.shape
-        if (
-            not isinstance(camera, CameraSpace)
-            or not isinstance(framing, Framing)
-            or not isinstance(landmarks, LandmarkSet)
-            or not isinstance(shape, ShapeSpace)
-        ):
-            msg = "spec: resolve() left a name"
-            raise TypeError(msg)
-        model = add_targets(ensure_model(self.spec.model), shape)
-        ages = [group.age_years.support() for group in shape.groups]
-        model = with_targets(model, check_targets(shape, model))
+        self.spec = spec
+        model = add_targets(ensure_model(spec.model), spec.shape)
+        ages = [group.age_years.support() for group in spec.shape.groups]
+        model = with_targets(model, check_targets(spec.shape, model))
         self.model = with_ages(model, min(low for low, _ in ages), max(high for _, high in ages))
-        self.recipes = Recipes(self.spec, self.model)
+        self.recipes = Recipes(spec, self.model)
         self.rig = Rig(self.model)
-        if self.spec.model == "hand":
+        if spec.model == "hand":
             self._wrist, self._knuckle = (self.model.bone(name) for name in ("wrist.L", "finger3-1.L"))
         self._collider = Collider(self.model)
-        self._landmarks = landmark_table(landmarks, self.model)
-        self._projection = camera.projection
-        self._framer = Framer(self.model.triangles, framing, self.spec.image, camera.projection)
+        self._landmarks = landmark_table(spec.landmarks, self.model)
+        self._framer = Framer(self.model.triangles, spec.framing, spec.image, spec.camera.projection)
 
     @property
     def triangles(self) -> NDArray[np.int32]:
@@ -178,7 +165,7 @@ class Scene:
             matrix, draw = view * _MIRROR, draw | {"offset_x": -draw["offset_x"]}
         placed = move(points, matrix, -matrix @ origin)
         frame, shift = self._framer.frame(placed[:n], draw, crease)
-        camera = camera_of(frame, self._projection, draw["distance_mm"])
+        camera = camera_of(frame, self.spec.camera.projection, draw["distance_mm"])
         placed = shift_to_grid(placed, shift, GRID_MM)
         labels = label(self._landmarks, placed, self.triangles, camera)
         return PosedBody(recipe, placed, camera, labels, view, shift)

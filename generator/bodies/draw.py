@@ -11,7 +11,7 @@ from synthgen.randomness.seeding import Streams
 from synthgen.shape_spaces.draw import ShapeDrawer
 from synthgen.specs.draw_table import DrawTable, named, rounded
 from synthgen.specs.shape_space import ShapeSpace
-from synthgen.specs.spec import CameraSpace, Framing, Spec
+from synthgen.specs.spec import CameraSpace, Framing, ResolvedSpec
 
 _CAMERA = ("distance_mm", "yaw_deg", "pitch_deg", "roll_deg")
 _FRAMING = ("margin", "offset_x", "offset_y")
@@ -34,22 +34,18 @@ class Recipe:
 
 
 class Recipes:
-    """A resolved spec, prepared for drawing recipes."""
+    """A spec, prepared for drawing recipes."""
 
-    def __init__(self, spec: Spec, model: BodyModel) -> None:
+    def __init__(self, spec: ResolvedSpec, model: BodyModel) -> None:
         """Prepare a spec.
 
         Raises:
             SpecError: A space names a target or joint that the model does not have.
         """
-        shape, pose, camera, framing = spec.shape, spec.pose, spec.camera, spec.framing
-        if isinstance(shape, str) or isinstance(pose, str) or isinstance(camera, str) or isinstance(framing, str):
-            msg = "spec: resolve the names of its spaces first"
-            raise TypeError(msg)
         self._seed = spec.seed
-        self._shape = ShapeDrawer(shape, model.calibration)
-        self._pose = PoseDrawer(pose, spec.model)
-        self._camera = _camera_table(camera, framing)
+        self._shape = ShapeDrawer(spec.shape, model.calibration)
+        self._pose = PoseDrawer(spec.pose, spec.model)
+        self._camera = _camera_table(spec.camera, spec.framing)
 
     def draw(self, indices: Sequence[int]) -> list[Recipe]:
         """Draw recipes, with the first pose of each, possible or not; they do not depend on what is drawn together."""

@@ -6,8 +6,7 @@ from functools import lru_cache
 
 from synthgen.generator.dataset.summary import Measurer
 from synthgen.specs.distributions import Constant
-from synthgen.specs.landmark_set import LandmarkSet
-from synthgen.specs.spec import Framing, Image, Spec, resolve, spec_hash
+from synthgen.specs.spec import Framing, Image, ResolvedSpec, spec_hash
 
 _TRIED = 16
 """Bodies among which the one that shows most landmarks is taken."""
@@ -17,15 +16,15 @@ _MARGIN, _FOREARM_MM = 0.03, 45.0
 """So that all of the body is large in the picture, and the wrist of a hand is in it."""
 
 
-def landmark_png(spec: Spec) -> bytes:
+def landmark_png(spec: ResolvedSpec) -> bytes:
     """Draw the landmarks of a spec on one of its own bodies, as PNG."""
-    return _landmark_png(_Picture(resolve(spec)))
+    return _landmark_png(_Picture(spec))
 
 
 class _Picture:
     """A spec as the key of a cache: what it draws does not depend on its count."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: ResolvedSpec) -> None:
         self.spec, self._identity = spec, spec_hash(spec)
 
     def __hash__(self) -> int:
@@ -41,8 +40,6 @@ def _landmark_png(picture: _Picture) -> bytes:
     from synthgen.generator.pipeline import open_pipeline  # noqa: PLC0415 (numba)
 
     spec = picture.spec
-    if not isinstance(spec.landmarks, LandmarkSet):
-        raise TypeError("spec: resolve() left a name")
     scale = min(_WIDEST / spec.image.width, _HIGHEST / spec.image.height)
     image = Image(width=round(spec.image.width * scale), height=round(spec.image.height * scale))
     forearm = Constant(value=_FOREARM_MM) if spec.model == "hand" else None
@@ -58,7 +55,7 @@ def _landmark_png(picture: _Picture) -> bytes:
     return file.getvalue()
 
 
-def body_measurer(spec: Spec, shape: Collection[str]) -> Measurer | None:
+def body_measurer(spec: ResolvedSpec, shape: Collection[str]) -> Measurer | None:
     """Return what measures the bodies of a spec.
 
     Args:

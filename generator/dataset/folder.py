@@ -30,7 +30,7 @@ from synthgen.generator.dataset.shards import (
     shard_done,
 )
 from synthgen.specs.files import dump_spec, load_spec
-from synthgen.specs.spec import Spec, difference, resolve
+from synthgen.specs.spec import ResolvedSpec, difference
 from synthgen.storage.atomic_files import file_sha256, remove_abandoned, write_file
 from synthgen.storage.dataset_paths import CHECKSUMS, SPEC
 from synthgen.storage.sample import Sample, decode_sample
@@ -58,8 +58,7 @@ class Dataset:
     """A dataset folder, open for reading; shards may be missing while it is not sealed."""
 
     root: Path
-    spec: Spec
-    """Resolved."""
+    spec: ResolvedSpec
     info: DatasetInfo
     plans: tuple[ShardPlan, ...]
     manifest: dict[str, Any] | None
@@ -100,7 +99,7 @@ class Dataset:
                     yield decode_sample(members)
 
 
-def start_dataset(root: Path, spec: Spec) -> None:
+def start_dataset(root: Path, spec: ResolvedSpec) -> None:
     """Make a folder ready for the shards of a spec; a folder that has begun with the same spec is gone on with.
 
     Another count is another spec here, because the layout of the shards depends on it. Temporary files that killed
@@ -119,14 +118,14 @@ def start_dataset(root: Path, spec: Spec) -> None:
                 _check_same(root, spec)
             write_file(root / LOCK, lock_text(environment(spec.engine)).encode())
             if not (root / SPEC).is_file():
-                write_file(root / SPEC, dump_spec(resolve(spec), portable=True).encode())
+                write_file(root / SPEC, dump_spec(spec, portable=True).encode())
             remove_abandoned(root)
     except OSError as error:
         reason = error.strerror or str(error)
         raise DatasetError(f"{root}: cannot be written ({reason}); choose another --out") from None
 
 
-def seal_dataset(root: Path, spec: Spec, plans: Sequence[ShardPlan], draw: SheetDrawer | None = None) -> bool:
+def seal_dataset(root: Path, spec: ResolvedSpec, plans: Sequence[ShardPlan], draw: SheetDrawer | None = None) -> bool:
     """Write everything around the shards once they are all there; doing it again changes nothing.
 
     Args:
@@ -196,7 +195,7 @@ def _check_foreign(root: Path) -> None:
         )
 
 
-def _check_same(root: Path, spec: Spec) -> None:
+def _check_same(root: Path, spec: ResolvedSpec) -> None:
     changes = difference(load_spec(root / SPEC), spec)
     if changes:
         raise DatasetError(

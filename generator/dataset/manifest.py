@@ -10,8 +10,7 @@ from typing import Any
 
 import synthgen
 from synthgen.generator.dataset.shards import SPLITS, ShardPlan, ShardReceipt
-from synthgen.specs.landmark_set import LandmarkSet
-from synthgen.specs.spec import CameraSpace, Spec, resolve, spec_hash
+from synthgen.specs.spec import ResolvedSpec, spec_hash
 from synthgen.storage.dataset_paths import FORMAT, FORMAT_VERSION
 from synthgen.storage.sample import sample_key
 
@@ -50,12 +49,8 @@ class DatasetInfo:
         return f"synthgen-{self.name}-v{self.version}"
 
 
-def describe(spec: Spec) -> DatasetInfo:
+def describe(spec: ResolvedSpec) -> DatasetInfo:
     """Return the facts of a spec."""
-    spec = resolve(spec)
-    landmarks, camera = spec.landmarks, spec.camera
-    if not isinstance(landmarks, LandmarkSet) or not isinstance(camera, CameraSpace):
-        raise TypeError("spec: resolve() left a name")
     return DatasetInfo(
         name=spec.name,
         version=spec.version,
@@ -65,8 +60,8 @@ def describe(spec: Spec) -> DatasetInfo:
         seed=spec.seed,
         width=spec.image.width,
         height=spec.image.height,
-        landmarks=landmarks.names,
-        projection=camera.projection,
+        landmarks=spec.landmarks.names,
+        projection=spec.camera.projection,
         depth_steps_per_mm=spec.depth_steps_per_mm,
         engine=spec.engine,
         spec_sha256=spec_hash(spec),

@@ -11,7 +11,7 @@ from synthgen.errors import DatasetError
 from synthgen.generator.bodies.draw import Recipe
 from synthgen.generator.dataset.shards import ShardPlan
 from synthgen.randomness.seeding import stream
-from synthgen.specs.spec import Spec
+from synthgen.specs.spec import ResolvedSpec
 from synthgen.storage.sample import Sample, decode_sample, encode_sample
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def choose_samples(plans: Sequence[ShardPlan], count: int, seed: int) -> list[in
     return sorted(indices)
 
 
-def rerender(spec: Spec, stored: Sequence[Mapping[str, bytes]], engine: str) -> Rerendered:
+def rerender(spec: ResolvedSpec, stored: Sequence[Mapping[str, bytes]], engine: str) -> Rerendered:
     """Render samples again.
 
     Args:

@@ -23,7 +23,7 @@ from synthgen.generator.dataset.paths import (
     SHEET,
 )
 from synthgen.generator.dataset.shards import ShardPlan, read_part, read_shard
-from synthgen.specs.spec import Spec
+from synthgen.specs.spec import ResolvedSpec
 from synthgen.storage.atomic_files import file_sha256, write_file
 from synthgen.storage.dataset_paths import CHECKSUMS, MANIFEST, SPEC, labels_path
 from synthgen.storage.sample import Sample, decode_sample
@@ -36,7 +36,7 @@ SheetDrawer = Callable[[Sequence[Sample], DatasetInfo], bytes]
 """Draws samples as a PNG."""
 
 
-def write_seal(root: Path, spec: Spec, plans: Sequence[ShardPlan], draw: SheetDrawer) -> None:
+def write_seal(root: Path, spec: ResolvedSpec, plans: Sequence[ShardPlan], draw: SheetDrawer) -> None:
     """Write everything around the shards, the checksums last: they are the seal.
 
     Args:

@@ -28,7 +28,6 @@ from synthgen.generator.engines.blender_process import stdout_to
 from synthgen.generator.exports.rigged_body import Figure, Place, figure_of, place_of
 from synthgen.generator.scene import PosedBody, Scene
 from synthgen.geometry import Camera, Floats, normalize
-from synthgen.specs.landmark_set import LandmarkSet
 from synthgen.storage.atomic_files import atomic_file
 
 _M_PER_MM = 1e-3
@@ -86,10 +85,8 @@ def _build(bpy: Any, scene: Scene, posed: PosedBody, figure: Figure, place: Plac
     world["synthgen"] = json.dumps({"spec": scene.spec.name, "side": scene.spec.side, **asdict(posed.recipe)})
     rig = _add_armature(bpy, figure, place)
     skin = _add_skin(bpy, figure, rig)
-    landmarks = scene.spec.landmarks
-    if isinstance(landmarks, LandmarkSet):
-        size_mm = float(np.ptp(figure.template_mm, axis=0).max())
-        _add_landmarks(bpy, skin, rig, landmark_table(landmarks, scene.model), size_mm)
+    size_mm = float(np.ptp(figure.template_mm, axis=0).max())
+    _add_landmarks(bpy, skin, rig, landmark_table(scene.spec.landmarks, scene.model), size_mm)
     _add_camera(bpy, posed.camera, place)
     _add_lights(bpy, place)
     _set_render(world, posed.camera)

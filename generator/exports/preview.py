@@ -8,9 +8,8 @@ from PIL import Image
 
 from synthgen.generator.pipeline import Pipeline
 from synthgen.pictures.contact_sheet import Tile, contact_sheet, sample_tile
-from synthgen.specs.artefacts import Artefacts, apply_artefacts
-from synthgen.specs.landmark_set import LandmarkSet
-from synthgen.specs.spec import Spec
+from synthgen.specs.artefacts import apply_artefacts
+from synthgen.specs.spec import ResolvedSpec
 from synthgen.storage.sample import Sample
 
 
@@ -29,10 +28,9 @@ def draw_preview(pipeline: Pipeline, indices: Iterable[int], *, with_artefacts: 
     return contact_sheet(tiles, title=f"{spec.name}, seed {spec.seed}, {size}")
 
 
-def _tile(spec: Spec, sample: Sample, *, with_artefacts: bool) -> Tile:
-    names = spec.landmarks.names if isinstance(spec.landmarks, LandmarkSet) else ()
-    tile = sample_tile(sample, names)
-    if with_artefacts and isinstance(spec.artefacts, Artefacts):
+def _tile(spec: ResolvedSpec, sample: Sample, *, with_artefacts: bool) -> Tile:
+    tile = sample_tile(sample, spec.landmarks.names)
+    if with_artefacts:
         mask = apply_artefacts(np.isfinite(sample.depth_mm), spec.artefacts, spec.seed, 0, sample.index)
         tile = replace(tile, mask=mask)
     return tile

@@ -24,8 +24,7 @@ from synthgen.generator.phantoms.tissue import Joints
 from synthgen.generator.phantoms.voxelize import Grid, covering
 from synthgen.generator.scene import PosedBody, Scene
 from synthgen.geometry import Camera, Floats, normalize
-from synthgen.specs.landmark_set import LandmarkSet
-from synthgen.specs.spec import CameraSpace, Framing, Spec, resolve
+from synthgen.specs.spec import ResolvedSpec
 from synthgen.storage.atomic_files import write_file
 from synthgen.storage.sample import sample_key
 
@@ -97,16 +96,14 @@ class Lie:
     """(3,) of the volume, LPS."""
 
 
-def phantom_scene(spec: Spec) -> Scene:
+def phantom_scene(spec: ResolvedSpec) -> Scene:
     """Prepare the spec of phantoms: as the renderer does, but orthographic, as scans are.
 
     Raises:
         SpecError: The spec names what the model does not have.
     """
-    spec = resolve(spec)
-    if isinstance(spec.camera, CameraSpace):
-        spec = spec.model_copy(update={"camera": spec.camera.model_copy(update={"projection": "orthographic"})})
-    return Scene(spec)
+    camera = spec.camera.model_copy(update={"projection": "orthographic"})
+    return Scene(spec.model_copy(update={"camera": camera}))
 
 
 def as_scanned(scene: Scene, index: int) -> PosedBody:
@@ -115,8 +112,7 @@ def as_scanned(scene: Scene, index: int) -> PosedBody:
     Rendered, it is the truth of the index's phantom: mask and depth of the very mesh that was voxelized.
     """
     recipe = scene.recipe(index)
-    framing = scene.spec.framing
-    low, high = framing.margin.support() if isinstance(framing, Framing) else (0.05, 0.05)
+    low, high = scene.spec.framing.margin.support()
     place = {"margin": (low + high) / 2, "offset_x": 0.0, "offset_y": 0.0}
     return scene.posed_from(replace(recipe, camera=recipe.camera | place))
 
@@ -143,14 +139,14 @@ def make_phantom(scene: Scene, index: int, options: PhantomOptions | None = None
             (False, False, False),
         )
     affine = _affine(grid, lie)
-    names = scene.spec.landmarks.names if isinstance(scene.spec.landmarks, LandmarkSet) else ()
+    names = scene.spec.landmarks.names
     landmarks = _landmarks(dict(zip(names, posed.labels.landmarks_mm, strict=True)), grid, affine)
     voxels, affine = stored_as(block.transpose(2, 0, 1), affine, order, flips)
     return Phantom(voxels, affine, landmarks, "" if is_body else scene.spec.side, lie.up, lie.viewed_from)
 
 
 def make_phantoms(
-    spec: Spec,
+    spec: ResolvedSpec,
     n: int,
     out: Path,
     options: PhantomOptions | None = None,

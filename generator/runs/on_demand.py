@@ -23,7 +23,7 @@ from synthgen.generator.runs.options import deaf_to_interrupts
 from synthgen.generator.runs.resources import Machine, size
 from synthgen.generator.runs.worker import SamplePipeline, Source
 from synthgen.storage.sample import Sample, stored_points
-from synthgen.specs.spec import Spec
+from synthgen.specs.spec import ResolvedSpec
 
 WORKER_MEMORY = 300_000_000
 """Bytes of one worker at work, measured: the model and the kernels, no Blender."""
@@ -275,8 +275,8 @@ def render_arrays(source: Source, indices: NDArray[np.int64], *, depth: bool) ->
 
 
 @lru_cache(maxsize=1)
-def _open(source: Source) -> tuple[Spec, SamplePipeline]:
-    spec = Spec.model_validate_json(source.spec_json)
+def _open(source: Source) -> tuple[ResolvedSpec, SamplePipeline]:
+    spec = ResolvedSpec.model_validate_json(source.spec_json)
     return spec, source.opener(spec, source.engine)
 
 

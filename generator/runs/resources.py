@@ -12,7 +12,7 @@ import psutil
 
 from synthgen.errors import DatasetError
 from synthgen.generator.runs.options import RunOptions, nearest_folder
-from synthgen.specs.spec import Spec
+from synthgen.specs.spec import ResolvedSpec
 
 if TYPE_CHECKING:  # the doctor looks at the machine without the packages that write shards
     from synthgen.generator.dataset.shards import ShardPlan
@@ -119,7 +119,7 @@ def _read(path: Path) -> str:
 
 
 def fit_run(
-    spec: Spec, missing: "Sequence[ShardPlan]", options: RunOptions, freed: int, say: Callable[[str], None]
+    spec: ResolvedSpec, missing: "Sequence[ShardPlan]", options: RunOptions, freed: int, say: Callable[[str], None]
 ) -> int:
     """Say what a run needs, refuse what does not fit on the disk, and return the number of local workers.
 
@@ -175,7 +175,7 @@ def _plural(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
-def disk_needed(spec: Spec, samples: int) -> int:
+def disk_needed(spec: ResolvedSpec, samples: int) -> int:
     """Estimate the bytes of so many samples, with their tables."""
     pixels = spec.image.width * spec.image.height
     return round(samples * (_FIXED_BYTES[spec.model] + _BYTES_PER_PX * pixels))

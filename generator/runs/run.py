@@ -18,10 +18,10 @@ from synthgen.generator.runs.options import RunOptions, check_target, select_sha
 from synthgen.generator.runs.resources import fit_run
 from synthgen.generator.dataset.shards import ShardPlan, plan_shards, shard_done
 from synthgen.generator.runs.worker import Opener, ShardTask, Source, open_default
-from synthgen.specs.spec import Spec
+from synthgen.specs.spec import ResolvedSpec
 
 
-def run(spec: Spec, options: RunOptions, listener: Listener | None = None, opener: Opener = open_default) -> RunReport:
+def run(spec: ResolvedSpec, options: RunOptions, listener: Listener | None = None, opener: Opener = open_default) -> RunReport:
     """Render what is missing of a dataset, and seal it when nothing is.
 
     Args:
@@ -71,7 +71,7 @@ def run(spec: Spec, options: RunOptions, listener: Listener | None = None, opene
 
 
 def _seal(
-    spec: Spec, plans: Sequence[ShardPlan], root: Path, listener: Listener, *, interrupted: bool
+    spec: ResolvedSpec, plans: Sequence[ShardPlan], root: Path, listener: Listener, *, interrupted: bool
 ) -> tuple[bool, bool]:
     """Seal the dataset if it is whole; return whether it is sealed, and whether the user stopped it."""
     if interrupted or not all(shard_done(plan, root) for plan in plans):

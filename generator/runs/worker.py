@@ -16,7 +16,7 @@ from typing import Protocol
 from synthgen.errors import SynthgenError
 from synthgen.generator.dataset.shards import ShardPlan, shard_done, write_shard
 from synthgen.storage.sample import Sample
-from synthgen.specs.spec import Spec
+from synthgen.specs.spec import ResolvedSpec
 
 _TICK_S = 0.5
 _HOPELESS = frozenset(
@@ -39,11 +39,11 @@ class SamplePipeline(Protocol):
         """Give back what the pipeline holds."""
 
 
-Opener = Callable[[Spec, str], SamplePipeline]
+Opener = Callable[[ResolvedSpec, str], SamplePipeline]
 """Opens the pipeline of a resolved spec with a named engine; a module-level function, because workers import it."""
 
 
-def open_default(spec: Spec, engine: str) -> SamplePipeline:
+def open_default(spec: ResolvedSpec, engine: str) -> SamplePipeline:
     """Open the project's own pipeline; imports it only here, so that only workers load Blender."""
     from synthgen.generator.pipeline import open_pipeline  # noqa: PLC0415
 
@@ -103,9 +103,9 @@ class PipelineHolder:
         self._source: Source | None = None
         self._pipeline: SamplePipeline | None = None
 
-    def get(self, source: Source) -> tuple[Spec, SamplePipeline]:
+    def get(self, source: Source) -> tuple[ResolvedSpec, SamplePipeline]:
         """Return the source's spec and its pipeline, opened if need be."""
-        spec = Spec.model_validate_json(source.spec_json)
+        spec = ResolvedSpec.model_validate_json(source.spec_json)
         if self._pipeline is None or self._source != source:
             self.close()
             self._pipeline, self._source = source.opener(spec, source.engine), source
@@ -164,7 +164,7 @@ class _OpeningError(Exception):
         self.detail = detail
 
 
-def _open(holder: PipelineHolder, source: Source) -> tuple[Spec, SamplePipeline]:
+def _open(holder: PipelineHolder, source: Source) -> tuple[ResolvedSpec, SamplePipeline]:
     try:
         return holder.get(source)
     except SynthgenError as error:

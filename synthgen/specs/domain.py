@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
-from synthgen.specs.landmark_set import LandmarkSet
-from synthgen.specs.spec import Framing, Spec, plain
+from synthgen.specs.spec import Framing, ResolvedSpec, plain
 from synthgen.storage.sample import MAX_LANDMARKS
 
 _NAME = re.compile("[a-z][a-z0-9_]{0,47}")
@@ -41,10 +40,8 @@ class Domain:
         object.__setattr__(self, "framing", json.dumps(kept, sort_keys=True))
 
     @classmethod
-    def of_spec(cls, spec: Spec) -> Self:
-        """Return the domain of a resolved spec."""
-        if not isinstance(spec.landmarks, LandmarkSet) or not isinstance(spec.framing, Framing):
-            raise TypeError("spec: is not resolved")
+    def of_spec(cls, spec: ResolvedSpec) -> Self:
+        """Return the domain of a spec."""
         size = (spec.image.width, spec.image.height)
         return cls(spec.model, *size, spec.landmarks.names, json.dumps(plain(spec.framing)))
 

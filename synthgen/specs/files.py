@@ -11,19 +11,22 @@ from synthgen.errors import SpecError
 from synthgen.specs.builtin import folder, names, read_named, suggestion
 from synthgen.specs.messages import spec_error
 from synthgen.specs.safe_yaml import Document, read_yaml, to_yaml
-from synthgen.specs.shape_space import ShapeSpace, TargetFile
-from synthgen.specs.spec import Spec, plain, resolve
+from synthgen.specs.shape_space import TargetFile
+from synthgen.specs.spec import ResolvedSpec, Spec, plain, resolve
 
 BUILTIN = ("hand", "body", "paper_hand", "paper_body")
 OVERRIDES = ("count", "seed", "engine")
 
 
-def load_spec(source: str | Path, overrides: Mapping[str, Any] | None = None) -> Spec:
+def load_spec(source: str | Path, overrides: Mapping[str, Any] | None = None) -> ResolvedSpec:
     """Return the resolved spec of a file, or of a built-in name where no such file exists.
 
     Args:
         source: Path of a YAML file, or a built-in name with or without ``.yaml``.
         overrides: Values for count, seed or engine that replace the file's; None leaves the file's.
+
+    Raises:
+        SpecError: There is no such file or name, or a value in it is wrong.
 
     """
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
@@ -31,6 +34,21 @@ def load_spec(source: str | Path, overrides: Mapping[str, Any] | None = None) ->
     if unknown:
         raise SpecError(f"override {unknown[0]}: unknown; {suggestion(unknown[0], OVERRIDES)}")
     document, base = _find(Path(source))
+    return _with_target_files(parse_spec(document, given), base, document)
+
+
+def parse_spec(document: Document, given: Mapping[str, Any] | None = None) -> ResolvedSpec:
+    """Return the resolved spec of a document; target files keep the paths and digests that stand there.
+
+    Args:
+        document: The YAML document.
+        given: Values that replace the document's.
+
+    Raises:
+        SpecError: A value is wrong.
+
+    """
+    given = given or {}
     data = {**document.data, **given}
 
     def place(path: tuple[str | int, ...]) -> str:
@@ -40,18 +58,18 @@ def load_spec(source: str | Path, overrides: Mapping[str, Any] | None = None) ->
         spec = Spec.model_validate(data)
     except ValidationError as error:
         raise spec_error(error, Spec, data, place) from None
-    return _with_target_files(resolve(spec, document), base, document)
+    return resolve(spec, document)
 
 
-def dump_spec(spec: Spec, *, portable: bool = False) -> str:
-    """Return YAML of the resolved spec that `load_spec` reads back equal.
+def dump_spec(spec: ResolvedSpec, *, portable: bool = False) -> str:
+    """Return YAML of the spec that `load_spec` reads back equal.
 
     Args:
         spec: The spec.
         portable: Keep only the names of target files, for publishing: the digests say which files they were.
 
     """
-    data = plain(resolve(spec))
+    data = plain(spec)
     if portable:
         for target in data["shape"]["target_files"]:
             target["path"] = Path(target["path"]).name
@@ -81,18 +99,15 @@ def _find(path: Path) -> tuple[Document, Path]:
     raise SpecError(f"{path}: {reason}; {suggestion(stem, BUILTIN)}")
 
 
-def _with_target_files(spec: Spec, base: Path, document: Document) -> Spec:
-    shape = spec.shape
-    if not isinstance(shape, ShapeSpace) or not shape.target_files:
-        return spec
+def _with_target_files(spec: ResolvedSpec, base: Path, document: Document) -> ResolvedSpec:
     files = []
-    for i, target in enumerate(shape.target_files):
+    for i, target in enumerate(spec.shape.target_files):
         try:
             files.append(_located(target, base))
         except SpecError as error:
             where = document.place(("shape", "target_files", i, "path"))
             raise SpecError(f"{where}: shape.target_files[{i}].path: {error}") from None
-    return spec.model_copy(update={"shape": shape.model_copy(update={"target_files": tuple(files)})})
+    return spec.model_copy(update={"shape": spec.shape.model_copy(update={"target_files": tuple(files)})})
 
 
 def _located(target: TargetFile, base: Path) -> TargetFile:

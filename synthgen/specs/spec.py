@@ -107,7 +107,7 @@ class Framing(_Part):
 
 
 class Spec(_Part):
-    """What is to be rendered. A sample's recipe is a pure function of the spec without its count, and its index."""
+    """What a user writes: its parts are written out, or the names of built-in ones."""
 
     name: Word = Field(description="Name of the dataset: small letters, digits and underscores.")
     version: Whole = Field(1, ge=1, description="Version of the dataset, from 1; it stands in the shards' names.")
@@ -141,12 +141,26 @@ class Spec(_Part):
         20.0, ge=10, le=200, description="Steps of the stored 16-bit depth per mm, 10 to 200; 20 reaches over 3.2 m."
     )
 
+
+class ResolvedSpec(Spec):
+    """A spec whose names are replaced by their content: what everything but reading works with.
+
+    A sample's recipe is a pure function of the resolved spec without its count, and of the sample's index.
+    """
+
+    landmarks: LandmarkSet
+    shape: ShapeSpace
+    pose: PoseSpace
+    camera: CameraSpace
+    framing: Framing
+    artefacts: Artefacts
+
     @model_validator(mode="after")
     def _parts_fit_the_model(self) -> Self:
-        if isinstance(self.landmarks, LandmarkSet) and self.landmarks.model != self.model:
+        if self.landmarks.model != self.model:
             text = f"this set is of a {self.landmarks.model}, the spec's model is {self.model}; choose another set"
             raise PydanticCustomError("model", "{text}", {"text": text, "field": ("landmarks",)})
-        if isinstance(self.framing, Framing) and (self.framing.forearm_mm is None) == (self.model == "hand"):
+        if (self.framing.forearm_mm is None) == (self.model == "hand"):
             text = (
                 "missing, and a hand needs it; add 0 to 80" if self.model == "hand" else "only hands have it; remove it"
             )
@@ -178,8 +192,11 @@ def name_of(kind: Kind, part: Any) -> str | None:
     return next((name for name in names(kind) if load_part(kind, name) == part), None)
 
 
-def resolve(spec: Spec, document: Document | None = None) -> Spec:
+def resolve(spec: Spec, document: Document | None = None) -> ResolvedSpec:
     """Return the spec with every name replaced by its content; a resolved spec comes back equal.
+
+    Raises:
+        SpecError: A name is unknown, or a part does not fit the spec's model.
 
     Args:
         spec: The spec.
@@ -198,25 +215,25 @@ def resolve(spec: Spec, document: Document | None = None) -> Spec:
             except SpecError as error:
                 raise SpecError(f"{place((kind,))}: {kind}: {error}".removeprefix(": ")) from None
     try:
-        return Spec.model_validate(fields)
+        return ResolvedSpec.model_validate(fields)
     except ValidationError as error:
-        raise spec_error(error, Spec, fields, place) from None
+        raise spec_error(error, ResolvedSpec, fields, place) from None
 
 
-def spec_hash(spec: Spec) -> str:
+def spec_hash(spec: ResolvedSpec) -> str:
     """Return the SHA-256 (hex) that identifies the dataset of a spec, whatever its count.
 
     Names count as their content, target files as theirs, whatever their path; descriptions do not count.
     """
-    identity = plain(resolve(spec), for_identity=True)
+    identity = plain(spec, for_identity=True)
     del identity["count"]
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def difference(old: Spec, new: Spec) -> list[str]:
+def difference(old: ResolvedSpec, new: ResolvedSpec) -> list[str]:
     """Return one line ``field: old -> new`` for each thing that differs, the count included; empty for equal specs."""
-    return list(_differences("", plain(resolve(old), for_identity=True), plain(resolve(new), for_identity=True)))
+    return list(_differences("", plain(old, for_identity=True), plain(new, for_identity=True)))
 
 
 def plain(model: BaseModel, *, for_identity: bool = False) -> Any:

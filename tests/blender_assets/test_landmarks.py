@@ -21,7 +21,7 @@ from synthgen.specs import builtin as named
 from synthgen.specs.files import dump_spec, load_spec
 from synthgen.specs.landmark_set import Landmark, LandmarkSet
 from synthgen.specs.messages import spec_error
-from synthgen.specs.spec import CameraSpace, Image, plain, resolve, spec_hash
+from synthgen.specs.spec import CameraSpace, Image, load_part, plain, spec_hash
 
 SETS = ("fingertips", "fingertip_bones", "hand_joints", "body9", "body")
 FINGERS = ("thumb", "index", "middle", "ring", "little")
@@ -35,16 +35,12 @@ DISTANCES = {"hand": 400.0, "body": 3000.0}
 
 @cache
 def built_in(name: str) -> LandmarkSet:
-    model = named.read_named("landmarks", name).data["model"]
-    landmarks = resolve(load_spec(model).model_copy(update={"landmarks": name})).landmarks
-    assert isinstance(landmarks, LandmarkSet)
-    return landmarks
+    return load_part("landmarks", name)
 
 
 @cache
 def scene(spec_name: str, landmarks: str, projection: str = "orthographic", side: str = "left") -> Scene:
-    spec = resolve(load_spec(spec_name))
-    assert isinstance(spec.camera, CameraSpace)
+    spec = load_spec(spec_name)
     changes = {"projection": projection}
     if projection == "perspective":
         changes["distance_mm"] = DISTANCES[spec.model]
@@ -456,7 +452,7 @@ def test_bodies_show_their_nine_landmarks():
 
 
 def test_the_image_size_changes_no_millimetre():
-    spec = resolve(load_spec("paper_body"))
+    spec = load_spec("paper_body")
     large = Scene(spec.model_copy(update={"image": Image(width=152, height=320)}))
     for index in range(3):
         a, b = scene("paper_body", "body9").posed(index).labels, large.posed(index).labels

@@ -23,7 +23,7 @@ from synthgen.generator.runs.progress import Progress, RunReport, Silent
 from synthgen.generator.runs.resources import Machine
 from synthgen.generator.runs.run import run
 from synthgen.specs.files import load_spec
-from synthgen.specs.spec import Spec
+from synthgen.specs.spec import ResolvedSpec
 from synthgen.storage.sample import encode_sample
 
 pytestmark = [pytest.mark.bpy, pytest.mark.slow]
@@ -37,7 +37,7 @@ def room_for_three_workers(monkeypatch):
     monkeypatch.setattr(resources, "this_machine", lambda: Machine(cores=3, memory=10**10))
 
 
-def render(out: Path, spec: Spec, listener: Silent | None = None, **options) -> RunReport:
+def render(out: Path, spec: ResolvedSpec, listener: Silent | None = None, **options) -> RunReport:
     options.setdefault("workers", 1)
     report = run(spec, RunOptions(out=out, **options), listener)
 

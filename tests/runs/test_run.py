@@ -25,18 +25,18 @@ from synthgen.generator.runs.run import run
 from synthgen.generator.dataset.shards import plan_shards
 from synthgen.generator.runs.terminal import clock
 from synthgen.generator.runs.worker import ShardOutcome
-from synthgen.specs.spec import Spec
+from synthgen.specs.spec import ResolvedSpec
 from synthgen.specs.files import dump_spec, load_spec
 
 COUNT = 400
 
 
-def small_spec(count: int = COUNT, seed: int = 0) -> Spec:
+def small_spec(count: int = COUNT, seed: int = 0) -> ResolvedSpec:
     spec = load_spec("hand", {"count": count, "seed": seed})
     return spec.model_copy(update={"image": spec.image.model_copy(update={"width": 32, "height": 32})})
 
 
-def go(out: Path, *, spec: Spec | None = None, opener=open_fake, listener=None, **options) -> RunReport:
+def go(out: Path, *, spec: ResolvedSpec | None = None, opener=open_fake, listener=None, **options) -> RunReport:
     options.setdefault("workers", 1)
     return run(spec or small_spec(), RunOptions(out=out, **options), listener, opener)
 

@@ -23,14 +23,13 @@ from support.scan_phantoms import (
 from synthgen.errors import ScanError
 from synthgen.framing import FrameDraw, frame_box, silhouette_box
 from synthgen.specs.files import load_spec
-from synthgen.specs.spec import resolve
 from synthgen.training.scans.formats.image_types import Picture, Volume
 from synthgen.training.scans.formats.landmark_files import Points
 from synthgen.training.scans.patch import scan_patch
 from synthgen.training.scans.table import ScanSettings
 
-HAND = resolve(load_spec("paper_hand"))
-BODY = resolve(load_spec("paper_body"))
+HAND = load_spec("paper_hand")
+BODY = load_spec("paper_body")
 NAMES = HAND.landmarks.names
 BACK_UP = ScanSettings(up="S", viewed_from="A")
 
@@ -311,8 +310,3 @@ def test_a_label_map_is_a_mask_too(hand):
 
     assert (patch.settings["method"], patch.settings["threshold"]) == ("mask", 0)
     assert dice(patch.mask, scan_patch(volume, points, BACK_UP, HAND).mask) > 0.98
-
-
-def test_a_spec_with_names_in_it_is_a_mistake_of_the_caller(hand):
-    with pytest.raises(TypeError, match="resolve"):
-        scan_patch(*hand, BACK_UP, HAND.model_copy(update={"framing": "hand"}))

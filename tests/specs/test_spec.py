@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from support.paths import ROOT
 
 from synthgen.errors import SpecError
@@ -15,7 +16,7 @@ from synthgen.specs.builtin import names
 from synthgen.specs.files import BUILTIN, dump_spec, init_text, json_schema, load_spec
 from synthgen.specs.reference import reference_markdown
 from synthgen.specs.safe_yaml import parse_yaml, to_yaml
-from synthgen.specs.spec import PART_MODELS, CameraSpace, Spec, difference, load_part, resolve, spec_hash
+from synthgen.specs.spec import PART_MODELS, CameraSpace, ResolvedSpec, Spec, difference, load_part, resolve, spec_hash
 
 BASE = {
     "name": "mine",
@@ -70,7 +71,7 @@ def test_every_built_in_spec_resolves_and_survives_being_written(name, tmp_path,
     assert spec == load_spec(f"{name}.yaml") == load_spec(written(tmp_path, dump_spec(spec)))
     assert load_spec(written(tmp_path, init_text(name))) == spec
     assert spec.name == name
-    assert not any(isinstance(getattr(spec, kind), str) for kind in PART_MODELS)
+    assert type(spec) is ResolvedSpec
     assert (spec.count, spec.image.width, spec.image.height) == (
         (2_200_000, 96, 96) if "hand" in name else (600_000, 76, 160)
     )
@@ -135,6 +136,19 @@ def test_overrides_replace_the_files_values(tmp_path):
 # Identity
 
 
+def base() -> ResolvedSpec:
+    return resolve(Spec.model_validate(BASE))
+
+
+def test_a_resolved_spec_holds_no_names_and_its_fields_in_the_same_order():
+    named = load_spec("hand").model_dump() | {"camera": "hand_dorsal"}
+
+    assert Spec.model_validate(named).camera == "hand_dorsal"
+    with pytest.raises(ValidationError):
+        ResolvedSpec.model_validate(named)
+    assert list(ResolvedSpec.model_fields) == list(Spec.model_fields)
+
+
 def test_the_hash_ignores_count_descriptions_and_how_it_was_written():
     camera = load_part("camera", "hand_dorsal")
     same = [
@@ -145,7 +159,7 @@ def test_the_hash_ignores_count_descriptions_and_how_it_was_written():
         with_value(("pose", "angles"), {"index_mcp.flexion_deg": {"draw": {"kind": "constant", "value": 3.0}}}),
     ]
 
-    assert {spec_hash(Spec.model_validate(data)) for data in same} == {spec_hash(Spec.model_validate(BASE))}
+    assert {spec_hash(resolve(Spec.model_validate(data))) for data in same} == {spec_hash(base())}
 
 
 @pytest.mark.parametrize(
@@ -160,14 +174,14 @@ def test_the_hash_ignores_count_descriptions_and_how_it_was_written():
     ],
 )  # fmt: skip
 def test_what_differs_is_told_in_one_line_and_changes_the_hash(path, value, line):
-    old, new = Spec.model_validate(BASE), Spec.model_validate(with_value(path, value))
+    old, new = base(), resolve(Spec.model_validate(with_value(path, value)))
 
     assert difference(old, new) == [line]
     assert spec_hash(old) != spec_hash(new)
 
 
 def test_a_difference_in_count_is_told_too_and_equal_specs_have_none():
-    spec = Spec.model_validate(BASE)
+    spec = base()
 
     assert difference(spec, spec.model_copy(update={"count": 11})) == ["count: 10 -> 11"]
     assert difference(spec, resolve(spec)) == []

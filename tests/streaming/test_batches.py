@@ -54,7 +54,7 @@ def copy(folder, tmp_path):
 
 def stream_of(dataset, batch=10, inputs="mask", split="train", **settings):
     labels = DEPTH_LABELS if inputs == "depth" else LABELS
-    return Stream(ShardBlocks(dataset, split, inputs), Preparation(labels, dataset.artefacts), batch, **settings)
+    return Stream(ShardBlocks(dataset, split, inputs), Preparation(labels, dataset.spec.artefacts), batch, **settings)
 
 
 def same(one, other) -> bool:

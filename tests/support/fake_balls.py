@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from support import fake_dataset
-from synthgen.specs.spec import Spec
+from synthgen.specs.spec import ResolvedSpec
 from synthgen.storage.sample import Labels, Sample
 
 WIDTH, HEIGHT = 28, 32
@@ -29,10 +29,10 @@ def ball(index: int, width: int = WIDTH, height: int = HEIGHT) -> Sample:
     return Sample(index, depth.astype(np.float32), labels, 1.0, *recipe)
 
 
-def small_spec(count: int = COUNT, **changes) -> Spec:
+def small_spec(count: int = COUNT, **changes) -> ResolvedSpec:
     return fake_dataset.small_spec(count, size=(WIDTH, HEIGHT), **changes)
 
 
-def make_dataset(root: Path, spec: Spec | None = None) -> Path:
+def make_dataset(root: Path, spec: ResolvedSpec | None = None) -> Path:
     """Write and seal a dataset of balls."""
     return fake_dataset.make_dataset(root, spec or small_spec(), ball, draw=lambda samples, info: b"no picture")

@@ -9,20 +9,20 @@ from synthgen.generator.dataset.folder import seal_dataset, start_dataset
 from synthgen.generator.dataset.seal import read_checksums
 from synthgen.generator.dataset.shards import ShardPlan, plan_shards, write_shard
 from synthgen.specs.files import load_spec
-from synthgen.specs.spec import Image, Spec
+from synthgen.specs.spec import Image, ResolvedSpec
 from synthgen.storage.sample import Sample
 
 
-def small_spec(count: int, name: str = "hand", size: tuple[int, int] = (20, 24), **changes) -> Spec:
+def small_spec(count: int, name: str = "hand", size: tuple[int, int] = (20, 24), **changes) -> ResolvedSpec:
     spec = load_spec("hand", {"count": count})
     return spec.model_copy(update={"name": name, "image": Image(width=size[0], height=size[1]), **changes})
 
 
-def plans_of(spec: Spec) -> tuple[ShardPlan, ...]:
+def plans_of(spec: ResolvedSpec) -> tuple[ShardPlan, ...]:
     return plan_shards(spec.name, spec.version, spec.count)
 
 
-def make_dataset(root: Path, spec: Spec, make=fake_sample, draw=None) -> Path:
+def make_dataset(root: Path, spec: ResolvedSpec, make=fake_sample, draw=None) -> Path:
     """Make a sealed folder; ``make`` makes a sample of an index, ``draw`` the contact sheet."""
     start_dataset(root, spec)
     for plan in plans_of(spec):
@@ -31,7 +31,7 @@ def make_dataset(root: Path, spec: Spec, make=fake_sample, draw=None) -> Path:
     return root
 
 
-def put_shard(root: Path, spec: Spec, plan: ShardPlan, samples: list[Sample]) -> None:
+def put_shard(root: Path, spec: ResolvedSpec, plan: ShardPlan, samples: list[Sample]) -> None:
     write_shard(plan, samples, root, spec.depth_steps_per_mm)
 
 

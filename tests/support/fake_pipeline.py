@@ -16,8 +16,7 @@ import numpy as np
 
 from synthgen.errors import EngineError
 from synthgen.randomness.seeding import stream
-from synthgen.specs.landmark_set import LandmarkSet
-from synthgen.specs.spec import Spec
+from synthgen.specs.spec import ResolvedSpec
 from synthgen.storage.sample import Labels, Sample
 
 
@@ -29,7 +28,7 @@ def folder() -> Path | None:
 class FakePipeline:
     """Draws a disc; misbehaves as the files in the folder say."""
 
-    def __init__(self, spec: Spec) -> None:
+    def __init__(self, spec: ResolvedSpec) -> None:
         self.spec = spec
         self.folder = folder()
         if self.folder:
@@ -44,7 +43,6 @@ class FakePipeline:
         radius = rng.uniform(5, 12)
         inside = (x - width / 2) ** 2 + (y - height / 2) ** 2 < radius**2
         depth = np.where(inside, 900 + 30 * rng.random((height, width)), np.inf).astype(np.float32)
-        assert isinstance(self.spec.landmarks, LandmarkSet)
         k = len(self.spec.landmarks.names)
         labels = Labels(rng.random((k, 2)) * width, rng.random((k, 3)), np.ones(k, bool), np.ones(k, bool))
         return Sample(
@@ -68,11 +66,11 @@ class FakePipeline:
             raise ValueError(f"sample {index} is wrong")
 
 
-def open_fake(spec: Spec, engine: str) -> FakePipeline:
+def open_fake(spec: ResolvedSpec, engine: str) -> FakePipeline:
     return FakePipeline(spec)
 
 
-def open_broken(spec: Spec, engine: str) -> FakePipeline:
+def open_broken(spec: ResolvedSpec, engine: str) -> FakePipeline:
     raise EngineError("engine: blender cannot run here; run `synthgen doctor`")
 
 

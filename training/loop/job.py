@@ -6,9 +6,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from synthgen.specs.artefacts import Artefacts
 from synthgen.specs.domain import Domain
-from synthgen.specs.spec import Spec
+from synthgen.specs.spec import ResolvedSpec
 from synthgen.training.loop.checkpoint import TrainedOn, label_space
 from synthgen.training.loop.config import Recipe
 from synthgen.training.streaming.batches import ALONE, Batches, Epochs, Ranks, Stream
@@ -105,10 +104,8 @@ def dataset_job(
     return Job(recipe, dataset.domain, data, history, validation, weights)
 
 
-def preparation_for(spec: Spec, recipe: Recipe) -> Preparation:
-    """Return what is done to the samples of a resolved spec on their way to a network in training."""
-    if not isinstance(spec.artefacts, Artefacts):
-        raise TypeError("spec: is not resolved")
+def preparation_for(spec: ResolvedSpec, recipe: Recipe) -> Preparation:
+    """Return what is done to the samples of a spec on their way to a network in training."""
     labels = label_space(Domain.of_spec(spec), recipe)
     artefacts = spec.artefacts if recipe.artefacts else None
     return Preparation(labels, artefacts, spec.seed, recipe.augmentation, recipe.seed)

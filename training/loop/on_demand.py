@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from synthgen.errors import EngineError
 from synthgen.specs.domain import Domain
-from synthgen.specs.spec import Spec, spec_hash
+from synthgen.specs.spec import ResolvedSpec, spec_hash
 from synthgen.training.loop.checkpoint import TrainedOn
 from synthgen.training.loop.config import Recipe
 from synthgen.training.loop.job import UNMOVED_SAMPLES, Job, preparation_for
@@ -49,7 +49,7 @@ class Renderer(Protocol):
 class LiveData:
     """A spec whose samples are made as they are needed."""
 
-    spec: Spec
+    spec: ResolvedSpec
     """Resolved."""
     train: LiveSplit
     validation: LiveSplit | None
@@ -210,7 +210,7 @@ def _validation(source: _Blocks, recipe: Recipe, preparation: Preparation) -> Ba
     return Stream(blocks, replace(preparation, augmentation=None), recipe.batch, window=0).epoch(0)
 
 
-def _trained_on(spec: Spec, steps: int | None) -> TrainedOn:
+def _trained_on(spec: ResolvedSpec, steps: int | None) -> TrainedOn:
     many = f", {steps:,} steps" if steps is not None else ""
     title = f"synthgen-{spec.name}-v{spec.version}"
     return TrainedOn("spec", f"{title} ({spec.count:,} samples, seed {spec.seed}{many})", spec_hash(spec))

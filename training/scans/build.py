@@ -14,8 +14,7 @@ from PIL import Image
 from synthgen.errors import ScanError
 from synthgen.pictures.contact_sheet import Tile, contact_sheet
 from synthgen.specs.domain import Domain
-from synthgen.specs.landmark_set import LandmarkSet
-from synthgen.specs.spec import Spec, name_of, spec_hash
+from synthgen.specs.spec import ResolvedSpec, name_of, spec_hash
 from synthgen.training.scans.import_scan import Brought, bring
 from synthgen.training.scans.scan_set import Scan, ScanSet, ScanSetInfo, write_scanset
 from synthgen.training.scans.table import ScanRow, read_scan_table
@@ -41,10 +40,8 @@ class Built:
     refused: tuple[Refused, ...]
 
 
-def scanset_info(spec: Spec) -> ScanSetInfo:
-    """Return what all scans of a resolved spec have in common."""
-    if not isinstance(spec.landmarks, LandmarkSet):
-        raise TypeError("spec: resolve() left a name")
+def scanset_info(spec: ResolvedSpec) -> ScanSetInfo:
+    """Return what all scans of a spec have in common."""
     return ScanSetInfo(
         landmark_set=name_of("landmarks", spec.landmarks) or "custom",
         landmark_names=spec.landmarks.names,
@@ -56,7 +53,7 @@ def scanset_info(spec: Spec) -> ScanSetInfo:
     )
 
 
-def build(table: Path, spec: Spec, out: Path, *, skip_bad: bool = False, told: Told = lambda *_: None) -> Built:
+def build(table: Path, spec: ResolvedSpec, out: Path, *, skip_bad: bool = False, told: Told = lambda *_: None) -> Built:
     """Bring the scans of a table to the common domain and write them to a scan set.
 
     Args:
@@ -86,7 +83,7 @@ def build(table: Path, spec: Spec, out: Path, *, skip_bad: bool = False, told: T
     return Built(built, tuple(refused))
 
 
-def check(table: Path, spec: Spec, told: Told = lambda *_: None) -> tuple[list[Scan], list[Refused]]:
+def check(table: Path, spec: ResolvedSpec, told: Told = lambda *_: None) -> tuple[list[Scan], list[Refused]]:
     """Bring all scans of a table to the common domain, write nothing, and tell all that is wrong or looks wrong."""
     scans, wrong = [], []
     for row, result in _brought(table, spec, told):
@@ -98,7 +95,7 @@ def check(table: Path, spec: Spec, told: Told = lambda *_: None) -> tuple[list[S
     return scans, wrong
 
 
-def _brought(table: Path, spec: Spec, told: Told) -> Iterator[tuple[ScanRow, Brought | str]]:
+def _brought(table: Path, spec: ResolvedSpec, told: Told) -> Iterator[tuple[ScanRow, Brought | str]]:
     """Yield each scan or the reason against it; the files are read in a child process, which may break over them."""
     rows = read_scan_table(table)
     pool = None

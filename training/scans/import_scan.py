@@ -11,7 +11,7 @@ import numpy as np
 from synthgen.errors import ScanError, SynthgenError
 from synthgen.geometry import Floats
 from synthgen.specs.domain import Domain
-from synthgen.specs.spec import Spec
+from synthgen.specs.spec import ResolvedSpec
 from synthgen.storage.atomic_files import file_sha256
 from synthgen.training.scans.formats.image_types import Picture, Volume
 from synthgen.training.scans.formats.landmark_files import Points, read_landmarks
@@ -41,7 +41,7 @@ class Brought:
     problems: tuple[str, ...]
 
 
-def bring(row: ScanRow, table: Path, spec: Spec) -> Brought:
+def bring(row: ScanRow, table: Path, spec: ResolvedSpec) -> Brought:
     """Bring one scan to the common domain.
 
     Args:

@@ -12,7 +12,7 @@ from synthgen.errors import ScanError
 from synthgen.framing import Box, Frame, FrameDraw, frame_box, silhouette_box
 from synthgen.geometry import Floats
 from synthgen.specs.domain import Domain
-from synthgen.specs.spec import Spec
+from synthgen.specs.spec import ResolvedSpec
 from synthgen.training.scans.formats.image_types import Picture, Volume
 from synthgen.training.scans.formats.landmark_files import Points
 from synthgen.training.scans.orientation import orient, seen, side_of_hand
@@ -63,14 +63,14 @@ class _Plane:
     """Moves the free borders of the silhouette's box, in pixels of the plane, to where the tissue really ends."""
 
 
-def scan_patch(image: Volume | Picture, points: Points | None, settings: ScanSettings, spec: Spec) -> ScanPatch:
+def scan_patch(image: Volume | Picture, points: Points | None, settings: ScanSettings, spec: ResolvedSpec) -> ScanPatch:
     """Bring a scan to the common domain.
 
     Args:
         image: The scan.
         points: Its landmarks, as far as they are known.
         settings: How; what is not set there gets the model's default.
-        spec: The spec of the patches, resolved: its model, image size, framing and landmarks count.
+        spec: The spec of the patches: its model, image size, framing and landmarks count.
 
     Raises:
         ScanError: The scan cannot be used so; the text names the setting and the fix.

@@ -5,7 +5,6 @@ import json
 import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Annotated, BinaryIO, Literal, Protocol
 
@@ -14,11 +13,10 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from synthgen.errors import DatasetError
 from synthgen.remote.content_cache import ContentCache
 from synthgen.remote.progress import TransferListener
-from synthgen.specs.artefacts import Artefacts
 from synthgen.specs.domain import Domain
-from synthgen.specs.messages import spec_error
+from synthgen.specs.files import parse_spec
 from synthgen.specs.safe_yaml import parse_yaml
-from synthgen.specs.spec import Spec, resolve
+from synthgen.specs.spec import ResolvedSpec
 from synthgen.storage.dataset_paths import CHECKSUMS, FORMAT, FORMAT_VERSION, MANIFEST, SPEC
 from synthgen.storage.sample import MAX_LANDMARKS, MEMBERS
 from synthgen.storage.tar import BLOCK
@@ -144,8 +142,8 @@ class Dataset:
 
     source: Source
     domain: Domain
-    spec: Spec
-    """Resolved; target files are known by their digests only."""
+    spec: ResolvedSpec
+    """Its target files are known by their digests only."""
     name: str
     version: int
     sha256: str
@@ -160,13 +158,6 @@ class Dataset:
     def title(self) -> str:
         """The dataset's name, as its shards bear it."""
         return f"synthgen-{self.name}-v{self.version}"
-
-    @cached_property
-    def artefacts(self) -> Artefacts:
-        """What scanning does to the silhouettes of this dataset."""
-        if not isinstance(self.spec.artefacts, Artefacts):
-            raise TypeError("spec: is not resolved")
-        return self.spec.artefacts
 
     def split(self, split: Split) -> tuple[Shard, ...]:
         """Return the shards of a split, in stored order.
@@ -217,7 +208,7 @@ def open_dataset(source: Source) -> Dataset:
     checksums = parse_checksums(source.read(CHECKSUMS, MAX_FILE_BYTES))
     content = read_checked(source, MANIFEST, checksums)
     told = _manifest(content, f"{source.address}: {MANIFEST}")
-    spec = _spec(read_checked(source, SPEC, checksums), f"{source.address}: {SPEC}")
+    spec = parse_spec(parse_yaml(read_checked(source, SPEC, checksums), f"{source.address}: {SPEC}"))
     domain = Domain.of_spec(spec)
     same = (domain.width, domain.height) == (told.image.width, told.image.height)
     if not same or list(domain.landmarks) != told.landmarks or spec.side != told.side:
@@ -291,11 +282,3 @@ def _manifest(content: bytes, where: str) -> _Manifest:
         if shard.samples * _SAMPLE_BYTES > shard.bytes:
             raise DatasetError(f"{where}: {shard.path} is too small for {shard.samples} samples; restore the file")
     return told
-
-
-def _spec(content: bytes, where: str) -> Spec:
-    document = parse_yaml(content, where)
-    try:
-        return resolve(Spec.model_validate(document.data), document)
-    except ValidationError as error:
-        raise spec_error(error, Spec, document.data, document.place) from None
