@@ -45,8 +45,8 @@ WORKERS_BAR = 1.85
 def command(name: str, engine: str, count: int, workers: int) -> float:
     """Run the whole command and return its samples a second."""
     with tempfile.TemporaryDirectory() as folder:
-        options = RunOptions(out=Path(folder) / "data", workers=workers, engine=engine)
-        report = run(load_spec(name, {"count": count}), options)
+        options = RunOptions(out=Path(folder) / "data", workers=workers)
+        report = run(load_spec(name, {"count": count, "engine": engine}), options)
         if not report.sealed:
             raise RuntimeError(f"{name}: not sealed; {[outcome.error for outcome in report.outcomes if outcome.error]}")
         return report.per_s

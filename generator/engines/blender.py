@@ -20,11 +20,11 @@ from synthgen.generator.engines.blender_process import (
     SCRATCH_PREFIX,
     remove_abandoned,
     scratch_folder,
-    signals_deferred,
     stdout_to,
 )
 from synthgen.generator.engines.exr import read_channels
 from synthgen.geometry import Camera, Projection
+from synthgen.interrupts import signals_deferred
 
 NEAR_MM = 1e-3
 FAR_MM = 1e6

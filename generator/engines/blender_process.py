@@ -5,14 +5,11 @@ import ctypes
 import logging
 import os
 import shutil
-import signal
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 SCRATCH_PREFIX = "synthgen-"
@@ -86,29 +83,6 @@ def remove_abandoned(folder: str | None) -> None:
         with contextlib.suppress(OSError):  # gone meanwhile, or another user's
             if path.is_dir() and time.time() - path.stat().st_mtime > _ABANDONED_S:
                 shutil.rmtree(path)
-
-
-@contextlib.contextmanager
-def signals_deferred() -> Iterator[None]:
-    """Hold back Python's signal handlers: Blender runs Python inside a render, and an exception there crashes it."""
-    if threading.current_thread() is not threading.main_thread():  # Handlers only ever run in the main thread.
-        yield
-        return
-    arrived: list[tuple[int, FrameType | None]] = []
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    for number, handler in handlers.items():
-        if callable(handler):
-            signal.signal(number, lambda *details: arrived.append(details))
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            if callable(handler):
-                signal.signal(number, handler)
-        for arrival, frame in arrived[:1]:
-            handler = handlers[signal.Signals(arrival)]
-            if callable(handler):
-                handler(arrival, frame)
 
 
 @contextlib.contextmanager

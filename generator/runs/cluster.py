@@ -30,7 +30,8 @@ import synthgen
 from synthgen.errors import ClusterError, SynthgenError
 from synthgen.generator.engines.blender_process import keep_to_core, leave
 from synthgen.generator.runs.progress import Board, Listener
-from synthgen.generator.runs.options import RunOptions, deaf_to_interrupts
+from synthgen.generator.runs.options import RunOptions
+from synthgen.interrupts import interrupts_blocked
 from synthgen.generator.runs.worker import PipelineHolder, ShardOutcome, ShardTask, Stopped, Watch, render_shard
 
 CRASHES_ALLOWED = 3
@@ -95,7 +96,7 @@ def _start_workers(n: int, *, dashboard: bool) -> Iterator[Client]:
         "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**24,
     }
     with dask.config.set(config), contextlib.ExitStack() as stack:
-        with deaf_to_interrupts():
+        with interrupts_blocked():
             try:
                 cluster = LocalCluster(
                     n_workers=n,

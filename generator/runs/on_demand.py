@@ -2,8 +2,6 @@
 
 import multiprocessing
 import os
-import signal
-import sys
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
@@ -11,7 +9,6 @@ from contextlib import contextmanager, suppress
 from functools import lru_cache
 from multiprocessing.connection import Connection
 from queue import SimpleQueue
-from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -19,7 +16,7 @@ from numpy.typing import NDArray
 
 from synthgen.storage.depth import encode_depth, nearest_depth
 from synthgen.errors import DatasetError, EngineError, SynthgenError
-from synthgen.generator.runs.options import deaf_to_interrupts
+from synthgen.interrupts import interrupts_blocked, kill_on_interrupt, signals_deferred
 from synthgen.generator.runs.resources import Machine, size
 from synthgen.generator.runs.worker import SamplePipeline, Source
 from synthgen.storage.sample import Sample, stored_points
@@ -135,13 +132,13 @@ def live_renderer(source: Source, workers: int, *, depth: bool) -> Iterator[Live
     """
     renderer = LiveRenderer(workers)
     try:
-        with interrupts_wait(), deaf_to_interrupts(), _one_thread_each():
+        with signals_deferred(), interrupts_blocked(), _one_thread_each():
             for _ in range(workers):
                 renderer.start(source, depth=depth)
-        with _killed_by_interrupts(renderer):
+        with kill_on_interrupt(renderer.kill):
             yield renderer
     finally:
-        with interrupts_wait():
+        with signals_deferred():
             renderer.close()
 
 
@@ -165,63 +162,6 @@ def live_workers(wanted: int | None, processes: int, machine: Machine) -> tuple[
         return wanted or fitting, None
     room = f"{machine.cores} cores, {size(machine.memory)} of memory free, {size(WORKER_MEMORY)} each"
     return fitting, f"workers: {fitting} instead of {wanted}: {room}"
-
-
-@contextmanager
-def interrupts_wait() -> Iterator[None]:
-    """Have Ctrl-C come after the block: a process that gets half of what it is to do complains of it on the screen.
-
-    To block the signal is not enough, for another thread may take it, and the main thread is then told of it.
-    """
-    before, came = signal.getsignal(signal.SIGINT), threading.Event()
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-    signal.signal(signal.SIGINT, lambda _number, _frame: came.set())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
-        if came.is_set():
-            signal.raise_signal(signal.SIGINT)
-
-
-@contextmanager
-def _killed_by_interrupts(renderer: LiveRenderer) -> Iterator[None]:
-    """Have Ctrl-C end the workers first: threads may wait for samples, and the end of the block for these threads.
-
-    Python drops an exception that is raised in a callback or in ``__del__``, and a Ctrl-C may come there. Whoever asks
-    the workers next misses them, and that is a Ctrl-C then.
-    """
-    before, hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
-    if threading.current_thread() is not threading.main_thread() or not callable(before):
-        yield
-        return
-    came = threading.Event()
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        try:
-            before(number, frame)
-        except BaseException:
-            came.set()
-            renderer.kill()
-            raise
-
-    def tell(dropped: "sys.UnraisableHookArgs") -> None:
-        if not (came.is_set() and issubclass(dropped.exc_type, KeyboardInterrupt)):
-            hook(dropped)
-
-    signal.signal(signal.SIGINT, stop)
-    sys.unraisablehook = tell
-    try:
-        yield
-    except Exception:
-        if came.is_set():
-            raise KeyboardInterrupt from None
-        raise
-    finally:
-        sys.unraisablehook = hook
-        signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -3,14 +3,10 @@
 import contextlib
 import os
 import re
-import signal
-import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from multiprocessing import resource_tracker
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 from synthgen.errors import DatasetError
@@ -30,8 +26,6 @@ class RunOptions:
     """Address of a Dask scheduler, ``tcp://host:port``; None starts workers here."""
     shards: str | None = None
     """Numbers and ranges of shards, ``0-15,20``; None means all."""
-    engine: str | None = None
-    """None means the spec's."""
     overwrite: bool = False
     """Remove the dataset that lies in ``out`` first."""
     dashboard: bool = False
@@ -79,41 +73,3 @@ def check_target(root: Path) -> None:
     finally:
         with contextlib.suppress(OSError):
             probe.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def stop_on_signals() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C or SIGTERM into an event; a second one is a KeyboardInterrupt."""
-    stopping = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stopping
-        return
-
-    def note(_signal: int, _frame: FrameType | None) -> None:
-        if stopping.is_set():
-            raise KeyboardInterrupt
-        stopping.set()
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stopping
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextlib.contextmanager
-def deaf_to_interrupts() -> Iterator[None]:
-    """Block Ctrl-C in the threads and processes started here: a terminal sends it to all of them.
-
-    Python delivers it to the main thread alone, so this thread misses nothing: it arrives afterwards.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # the first spawn starts it, and then unblocks Ctrl-C for the spawned process
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -14,18 +14,21 @@ from synthgen.generator.dataset.folder import seal_dataset, start_dataset
 from synthgen.generator.engines.availability import check_engine
 from synthgen.generator.dataset.clear import clear_dataset, dataset_bytes
 from synthgen.generator.runs.progress import Board, Listener, RunReport, Silent, record_run
-from synthgen.generator.runs.options import RunOptions, check_target, select_shards, stop_on_signals
+from synthgen.generator.runs.options import RunOptions, check_target, select_shards
+from synthgen.interrupts import stop_on_signals
 from synthgen.generator.runs.resources import fit_run
 from synthgen.generator.dataset.shards import ShardPlan, plan_shards, shard_done
 from synthgen.generator.runs.worker import Opener, ShardTask, Source, open_default
 from synthgen.specs.spec import ResolvedSpec
 
 
-def run(spec: ResolvedSpec, options: RunOptions, listener: Listener | None = None, opener: Opener = open_default) -> RunReport:
+def run(
+    spec: ResolvedSpec, options: RunOptions, listener: Listener | None = None, opener: Opener = open_default
+) -> RunReport:
     """Render what is missing of a dataset, and seal it when nothing is.
 
     Args:
-        spec: Resolved.
+        spec: The spec.
         options: Where and with what.
         listener: Told lines and progress.
         opener: Opens the pipeline in a worker; tests give another one.
@@ -35,7 +38,7 @@ def run(spec: ResolvedSpec, options: RunOptions, listener: Listener | None = Non
 
     """
     listener = listener or Silent()
-    check_engine(options.engine or spec.engine)
+    check_engine(spec.engine)
     plans = plan_shards(spec.name, spec.version, spec.count)
     chosen = select_shards(plans, options.shards)
     root = options.out.absolute()
@@ -43,7 +46,7 @@ def run(spec: ResolvedSpec, options: RunOptions, listener: Listener | None = Non
     missing = chosen if options.overwrite else [plan for plan in chosen if not shard_done(plan, root)]
     freed = dataset_bytes(root) if options.overwrite else 0
     workers = fit_run(spec, missing, options, freed, listener.say)
-    source = Source(spec.model_dump_json(), options.engine or spec.engine, opener)
+    source = Source(spec.model_dump_json(), spec.engine, opener)
     tasks = [ShardTask(source, plan, root) for plan in missing]
     with stop_on_signals() as stopping, open_cluster(options, workers, idle=not missing) as cluster:
         if options.overwrite:

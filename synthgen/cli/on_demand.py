@@ -70,9 +70,10 @@ def live_training(live: Live, recipe: "Recipe", machine: "Machine", say: Callabl
     """Start the processes that render, and yield the training that they serve; Ctrl-C ends both within seconds."""
     from synthgen.cli.scene import load_scene
     from synthgen.generator.dataset.shards import plan_shards
-    from synthgen.generator.runs.on_demand import interrupts_wait, live_renderer, live_workers
+    from synthgen.generator.runs.on_demand import live_renderer, live_workers
     from synthgen.generator.runs.resources import this_machine
     from synthgen.generator.runs.worker import Source
+    from synthgen.interrupts import signals_deferred
     from synthgen.training.loop.on_demand import LiveData, live_job
 
     # A network on a CPU keeps all cores busy, and learns more slowly than one process renders.
@@ -85,7 +86,7 @@ def live_training(live: Live, recipe: "Recipe", machine: "Machine", say: Callabl
     train, validation = _split(plans, "train"), _split(plans, "validation")
     source = Source(spec.model_dump_json(), spec.engine)
     with live_renderer(source, workers, depth=recipe.input == "depth") as renderer:
-        with interrupts_wait():  # pydantic, asked for the spec's hash, makes a warning of a Ctrl-C
+        with signals_deferred():  # pydantic, asked for the spec's hash, makes a warning of a Ctrl-C
             data = LiveData(spec, train, validation if validation.sizes else None, renderer, _AHEAD * workers)
             job = live_job(data, recipe, live.steps, machine.ranks)
         yield job

@@ -204,7 +204,7 @@ def test_stopping_makes_no_noise_and_leaves_nothing_behind(tmp_path, fake, how):
     _, stderr = command.communicate(timeout=300)
 
     assert command.returncode == 130
-    assert "the same command goes on from there" in stderr
+    assert "run the same command again to resume" in stderr
     assert "Traceback" not in stderr
     assert "distributed" not in stderr
     assert hidden(out) == []

@@ -1,0 +1,118 @@
+"""Ctrl-C and SIGTERM: how a block of code makes them an event, puts them off, blocks them, or cleans up on them first.
+
+Handlers run in the main thread alone, so in other threads these blocks leave signals as they are.
+"""
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+from types import FrameType
+
+_BOTH = (signal.SIGINT, signal.SIGTERM)
+
+
+def _in_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """Turn the first Ctrl-C or SIGTERM into an event; a second one is a KeyboardInterrupt."""
+    stopping = threading.Event()
+    if not _in_main_thread():
+        yield stopping
+        return
+
+    def note(_signal: int, _frame: FrameType | None) -> None:
+        if stopping.is_set():
+            raise KeyboardInterrupt
+        stopping.set()
+
+    before = {number: signal.signal(number, note) for number in _BOTH}
+    try:
+        yield stopping
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def signals_deferred() -> Iterator[None]:
+    """Put off Python's handlers of Ctrl-C and SIGTERM until the block ends.
+
+    For blocks that an exception must not cut: Blender crashes on one inside a render, and a child process that receives
+    half of its task complains on the screen. Blocking the signal is not enough, because another thread may receive it.
+    """
+    if not _in_main_thread():
+        yield
+        return
+    arrived: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in _BOTH}
+    replaced = {number: handler for number, handler in handlers.items() if callable(handler)}
+    for number in replaced:
+        signal.signal(number, lambda number, _frame: arrived.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in replaced.items():
+            signal.signal(number, handler)
+        for arrival in arrived[:1]:
+            signal.raise_signal(arrival)
+
+
+@contextmanager
+def interrupts_blocked() -> Iterator[None]:
+    """Block Ctrl-C in the threads and processes started in the block: a terminal sends it to all of them.
+
+    Python delivers it to the main thread alone, so this thread misses nothing: it arrives afterwards.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # the first spawn starts it, and then unblocks Ctrl-C for the spawned process
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def kill_on_interrupt(kill: Callable[[], None]) -> Iterator[None]:
+    """Call a function on Ctrl-C before anything else, because threads may wait for what it ends.
+
+    Python drops an exception that is raised in a callback or in ``__del__``, and a Ctrl-C may arrive there. The next
+    use of what was killed fails then, and that failure becomes the KeyboardInterrupt.
+    """
+    before, hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
+    if not _in_main_thread() or not callable(before):
+        yield
+        return
+    came = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        try:
+            before(number, frame)
+        except BaseException:
+            came.set()
+            kill()
+            raise
+
+    def report(dropped: "sys.UnraisableHookArgs") -> None:
+        if not (came.is_set() and issubclass(dropped.exc_type, KeyboardInterrupt)):
+            hook(dropped)
+
+    signal.signal(signal.SIGINT, stop)
+    sys.unraisablehook = report
+    try:
+        yield
+    except Exception:
+        if came.is_set():
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        sys.unraisablehook = hook
+        signal.signal(signal.SIGINT, before)
