@@ -31,6 +31,6 @@ def draw_preview(pipeline: Pipeline, indices: Iterable[int], *, with_artefacts: 
 def _tile(spec: ResolvedSpec, sample: Sample, *, with_artefacts: bool) -> Tile:
     tile = sample_tile(sample, spec.landmarks.names)
     if with_artefacts:
-        mask = apply_artefacts(np.isfinite(sample.depth_mm), spec.artefacts, spec.seed, 0, sample.index)
-        tile = replace(tile, mask=mask)
+        masks, indices = np.isfinite(sample.depth_mm)[None], np.array([sample.index])
+        tile = replace(tile, mask=apply_artefacts(masks, spec.artefacts, spec.seed, 0, indices)[0])
     return tile

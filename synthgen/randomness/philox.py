@@ -1,16 +1,27 @@
-"""Philox 4x64-10 and its seeding, compiled: a uniform from each of many substreams of many samples at once.
+"""Philox 4x64-10 and its seeding, compiled: the random streams of many samples at once.
 
 Salmon et al. 2011, *Parallel random numbers: as easy as 1, 2, 3*; O'Neill 2015, *Simple portable C++ seed entropy*. The
-numbers are those of numpy's ``Philox`` and ``SeedSequence``, which the tests hold them to; numpy has to make a
-generator for every sample, and to set its state anew for every substream.
+words and uniforms are those of numpy's ``Philox`` and ``SeedSequence``, which the tests compare bit for bit; numpy has
+to make a generator for every sample, and to set its state anew for every substream. Normal numbers are our own: numpy's
+method is longer and would gain nothing, because no stored byte depends on them.
 """
 
+import math
+from statistics import NormalDist
+from typing import Any, cast
+
 import numpy as np
-from numba import njit
-from numba.extending import register_jitable
+from numba import njit, types
+from numba.extending import intrinsic, register_jitable
 from numpy.typing import NDArray
 
+from synthgen.geometry import Floats
+
 Words = NDArray[np.uint64]
+States = NDArray[np.uint64]
+"""(n, 8) streams that are read in sequence: two words of key, the counter, how many of the block's words are used, and
+the block's four words."""
+_COUNTER, _USED, _BLOCK, _STATE_WORDS = 2, 3, 4, 8
 _MULTIPLY = (np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157))
 _BUMP = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B))
 _ROUNDS = 10
@@ -59,13 +70,34 @@ def _mix(pools: Words, entropy: Words) -> None:  # pragma: no cover
             pool[i], constant = _hashed(pool[i], constant, _LAST_FACTOR)
 
 
+def _upper_half(_: Any, first: Any, second: Any) -> Any:
+    """Upper 64 bits of the product of two uint64; numba has no 128-bit numbers, LLVM has."""
+
+    def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        single = values[0].type
+        double = type(single)(128)
+        product = builder.mul(*(builder.zext(value, double) for value in values))
+        return builder.trunc(builder.lshr(product, double(64)), single)
+
+    return types.uint64(first, second), generate
+
+
+_high: Any = intrinsic(_upper_half)
+
+
 @register_jitable
-def _high(a: np.uint64, b: np.uint64) -> np.uint64:  # pragma: no cover
-    """Return the upper half of the product of two 64-bit numbers."""
-    a_high, a_low, b_high, b_low = a >> _HALF, a & _LOW_HALF, b >> _HALF, b & _LOW_HALF
-    first, second = a_high * b_low, a_low * b_high
-    carry = ((a_low * b_low) >> _HALF) + (first & _LOW_HALF) + (second & _LOW_HALF)
-    return a_high * b_high + (first >> _HALF) + (second >> _HALF) + (carry >> _HALF)
+def _block(counter: Any, code: Any, key: Any, other: Any) -> Any:  # pragma: no cover
+    """Return the four words of the counter (counter, 0, 0, code)."""
+    a, b, c, d = counter, _NONE, _NONE, code
+    for _ in range(_ROUNDS):
+        a, b, c, d = (
+            _high(_MULTIPLY[1], c) ^ b ^ key,
+            _MULTIPLY[1] * c,
+            _high(_MULTIPLY[0], a) ^ d ^ other,
+            _MULTIPLY[0] * a,
+        )
+        key, other = key + _BUMP[0], other + _BUMP[1]
+    return a, b, c, d
 
 
 def uniforms(keys: Words, codes: Words, place: int) -> NDArray[np.float64]:
@@ -89,12 +121,113 @@ def _fill_uniforms(
     """Fill out (N, C) with one of the four doubles of a block."""
     for n in range(len(keys)):
         for i in range(len(codes)):
-            a, b, c, d = block, _NONE, _NONE, codes[i]
-            k, m = keys[n, 0], keys[n, 1]
-            for _ in range(_ROUNDS):
-                high_a, low_a = _high(_MULTIPLY[0], a), _MULTIPLY[0] * a
-                high_c, low_c = _high(_MULTIPLY[1], c), _MULTIPLY[1] * c
-                a, b, c, d = high_c ^ b ^ k, low_c, high_a ^ d ^ m, low_a
-                k, m = k + _BUMP[0], m + _BUMP[1]
+            a, b, c, d = _block(block, codes[i], keys[n, 0], keys[n, 1])
             word = a if lane == 0 else b if lane == 1 else c if lane == 2 else d
             out[n, i] = (word >> _UNUSED) * _UNIT
+
+
+class Sequences:
+    """The streams of n samples, each read from its first number on, by numpy code and by kernels in turn."""
+
+    def __init__(self, keys: Words) -> None:
+        self.states: States = np.zeros((len(keys), _STATE_WORDS), dtype=np.uint64)
+        self.states[:, :_COUNTER], self.states[:, _USED] = keys, _POOL
+
+    def each(self, counts: NDArray[np.int64] | int = 1) -> np.random.Generator:
+        """Return what stands for a generator, and draws the next ``counts`` numbers of each stream in one call.
+
+        Args:
+            counts: (n,) or the same of all. A call of ``random`` must ask for their sum; the numbers of a stream come
+                side by side.
+
+        """
+        return cast("np.random.Generator", _Joined(self.states, counts))
+
+
+class _Joined:
+    """What `synthgen.specs.distributions` needs of a generator."""
+
+    def __init__(self, states: States, counts: NDArray[np.int64] | int) -> None:
+        self._states = states
+        self._counts = np.broadcast_to(np.asarray(counts, dtype=np.int64), len(states))
+
+    def random(self, n: int) -> Floats:
+        if n != self._counts.sum():
+            raise ValueError(f"{n} numbers of streams that give {self._counts.sum()}")
+        out = np.empty(n)
+        _fill_doubles(self._states, self._counts, out)
+        return out
+
+
+@njit(cache=True, nogil=True)
+def _fill_doubles(states: States, counts: NDArray[np.int64], out: Floats) -> None:  # pragma: no cover
+    place = 0
+    for n in range(len(states)):
+        for _ in range(counts[n]):
+            out[place] = next_double(states[n])
+            place += 1
+
+
+@njit(cache=True, nogil=True)
+def _next_block(state: States) -> None:  # pragma: no cover
+    state[_COUNTER] += np.uint64(1)
+    a, b, c, d = _block(state[_COUNTER], _NONE, state[0], state[1])
+    state[_BLOCK], state[_BLOCK + 1], state[_BLOCK + 2], state[_BLOCK + 3] = a, b, c, d
+    state[_USED] = _NONE
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def next_word(state: States) -> Any:  # pragma: no cover
+    """Next 64 bits of a stream (8,)."""
+    if state[_USED] >= np.uint64(_POOL):
+        _next_block(state)
+    used = state[_USED]
+    state[_USED] = used + np.uint64(1)
+    return state[_BLOCK + np.int64(used)]
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def next_double(state: States) -> Any:  # pragma: no cover
+    """Next number in [0, 1) of a stream (8,)."""
+    return np.float64(next_word(state) >> _UNUSED) * _UNIT
+
+
+def _normal_cells() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the lower ends and the widths of cells of equal probability; the first and the last are the tails."""
+    edges = np.array([NormalDist().inv_cdf(i / _CELLS) for i in range(1, _CELLS)])
+    edges = np.concatenate([edges[:1], edges, edges[-1:]])
+    return edges[:-1].astype(np.float32), np.diff(edges).astype(np.float32)
+
+
+_CELL_BITS = 11
+_CELLS = 1 << _CELL_BITS
+_EDGE, _WIDTH = _normal_cells()
+_TAIL = -NormalDist().inv_cdf(1 / _CELLS)
+_WITHIN_BITS = 32 - _CELL_BITS
+_WITHIN, _WITHIN_UNIT = np.uint64((1 << _WITHIN_BITS) - 1), np.float32(2.0**-_WITHIN_BITS)
+
+
+@njit(cache=True, nogil=True)
+def fill_normals(state: States, out: NDArray[np.float32]) -> None:  # pragma: no cover
+    """Fill an array (n,) with the next standard normal numbers of a stream (8,), two from each word.
+
+    They invert the distribution function, exactly between cells of probability 1/2048 and linearly within them, which
+    keeps it to 0.00005; numbers in the tails are exact.
+    """
+    word = _NONE
+    for i in range(len(out)):
+        word = word >> _HALF if i & 1 else next_word(state)
+        half = word & _LOW_HALF
+        cell = np.int64(half >> np.uint64(_WITHIN_BITS))
+        out[i] = _EDGE[cell] + _WIDTH[cell] * (np.float32(half & _WITHIN) * _WITHIN_UNIT)
+        if cell == 0 or cell == _CELLS - 1:  # numba would build a set to look in
+            out[i] = _beyond(state) if cell else -_beyond(state)
+
+
+@njit(cache=True, nogil=True)
+def _beyond(state: States) -> Any:  # pragma: no cover
+    """Draw a normal number from the upper tail (Marsaglia 1964, *Generating a variable from the tail*)."""
+    while True:
+        over = -math.log1p(-next_double(state)) / _TAIL
+        if -2 * math.log1p(-next_double(state)) > over * over:
+            return np.float32(_TAIL + over)

@@ -71,7 +71,8 @@ class Streams:
         return replace(self, indices=tuple(self.indices[place] for place in places))
 
     @cached_property
-    def _keys(self) -> NDArray[np.uint64]:
+    def keys(self) -> NDArray[np.uint64]:
+        """The keys (n, 2) of Philox, for `synthgen.randomness.philox`."""
         from synthgen.randomness.philox import stream_keys  # noqa: PLC0415 (numba is slow to load, and specs do without it)
 
         entropy = np.zeros((len(self.indices), 6), dtype=np.uint64)  # the seed is filled up to four words
@@ -88,7 +89,7 @@ class Streams:
         """
         from synthgen.randomness.philox import uniforms  # noqa: PLC0415 (as above)
 
-        return uniforms(self._keys, codes, place)
+        return uniforms(self.keys, codes, place)
 
     def at(self, code: int) -> np.random.Generator:
         """Return what stands for a generator at a substream, and draws one number for each sample."""

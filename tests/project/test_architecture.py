@@ -72,7 +72,7 @@ ONLY_IN = {
     "mathutils": BLENDER,
     "dask": ("generator/runs/cluster.py",),
     "distributed": ("generator/runs/cluster.py",),
-    "numba": ("synthgen/randomness/", "generator/", "training/"),
+    "numba": ("synthgen/randomness/", "synthgen/specs/artefact_kernels.py", "generator/", "training/"),
     "huggingface_hub": ("synthgen/remote/hub.py",),
     "httpx2": ("synthgen/remote/web.py",),
     "isal": ("training/streaming/shard_reader.py",),

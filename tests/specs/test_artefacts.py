@@ -16,8 +16,8 @@ from synthgen.specs.artefacts import (
     RoughEdge,
     Speckle,
     TableRemains,
-    apply_artefacts,
 )
+from synthgen.specs.artefacts import apply_artefacts as apply_to_batch
 
 SECTIONS = {
     "table_remains": TableRemains(),
@@ -27,6 +27,10 @@ SECTIONS = {
     "noisy_border": NoisyBorder(),
 }
 seeds = st.integers(0, 2**31)
+
+
+def apply_artefacts(mask: np.ndarray, artefacts: Artefacts, seed: int, epoch: int, index: int) -> np.ndarray:
+    return apply_to_batch(mask[None], artefacts, seed, epoch, np.array([index]))[0]
 
 
 def disc(height: int = 96, width: int = 96, radius: float = 25) -> np.ndarray:

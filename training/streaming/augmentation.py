@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from synthgen.geometry import Floats
-from synthgen.randomness.random_streams import Streams
+from synthgen.randomness.philox import Sequences
+from synthgen.randomness.seeding import Streams
 
 
 class Augmentation(BaseModel):
@@ -34,7 +35,8 @@ class Augmentation(BaseModel):
 def draw_moves(augmentation: Augmentation, seed: int, epoch: int, indices: NDArray[np.int64]) -> Floats:
     """Draw what is done to samples in an epoch: (n, 4) angle in radians, factor, and shifts as fractions."""
     reach = [np.deg2rad(augmentation.rotation_deg), augmentation.scale, augmentation.shift, augmentation.shift]
-    moves: Floats = (Streams(seed, indices, f"augment/{epoch}").uniforms(4) * 2 - 1) * np.array(reach)
+    streams = Sequences(Streams(seed, tuple(indices.tolist()), f"augment/{epoch}").keys)
+    moves: Floats = (streams.each(4).random(4 * len(indices)).reshape(-1, 4) * 2 - 1) * np.array(reach)
     moves[:, 1] += 1
     return moves
 

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from synthgen.geometry import Floats
-from synthgen.specs.artefacts import Artefacts
+from synthgen.specs.artefacts import Artefacts, apply_artefacts
 from synthgen.storage.depth import BACKGROUND
 from synthgen.training.networks.coordinates import LabelSpace
-from synthgen.training.streaming.artefact_batches import apply_artefacts
 from synthgen.training.streaming.augmentation import Augmentation, draw_moves, move_images, move_points
 from synthgen.training.streaming.packed_samples import Block, Inputs, unpack_masks
 
@@ -79,14 +78,14 @@ class Preparation:
         if masks is None:
             return self._depth_batch(Block(block.indices, images, points, *_depth_numbers(block)), epoch, total)
         if self.artefacts is not None:
-            apply_artefacts(masks, self.artefacts, self.artefact_seed, epoch, block.indices)
+            masks = apply_artefacts(masks, self.artefacts, self.artefact_seed, epoch, block.indices)
         nothing = torch.full((len(block), 2), torch.nan, dtype=torch.float64)
         return self._batch(torch.from_numpy(masks), points, (block, nothing), total)
 
     def _depth_batch(self, block: Block, epoch: int, total: int) -> Batch:
         masks = (block.images > 0).astype(np.uint8)
         if self.artefacts is not None:
-            apply_artefacts(masks, self.artefacts, self.artefact_seed, epoch, block.indices)
+            masks = apply_artefacts(masks, self.artefacts, self.artefact_seed, epoch, block.indices)
         images = np.empty(masks.shape, dtype=np.float32)
         scale = np.empty((len(block), 2))
         _normalize(block.images, masks, np.float32(BACKGROUND), images, scale)

@@ -1,7 +1,7 @@
-"""The artefacts of `synthgen.specs.artefacts` for a batch of masks, compiled: the same pixels, ten times as fast.
+"""The compiled half of `synthgen.specs.artefacts`: draws what is done to a batch of masks, and changes their pixels.
 
-`synthgen.specs.artefacts.apply_artefacts` is the definition. What is drawn for a sample comes from the same streams in
-the same order; the loops over pixels are the definition's expressions in its own types, so that both round alike.
+Numbers that are drawn per sample or per piece come from numpy code, those per pixel from the loops. The tests hold a
+plain numpy version, which gives the same pixels from the same streams.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from synthgen.geometry import Floats
-from synthgen.randomness.random_streams import States, Streams, fill_normals, next_double, next_single
+from synthgen.randomness.philox import Sequences, States, fill_normals, next_double
+from synthgen.randomness.seeding import Streams
 from synthgen.specs.artefacts import Artefacts, Holes, NoisyBorder, RoughEdge, Speckle, TableRemains
 from synthgen.specs.distributions import Distribution
 
@@ -26,37 +27,27 @@ _MOST_STEPS = 12
 """Pixels that an outline moves at most."""
 
 
-def apply_artefacts(masks: Masks, artefacts: Artefacts, seed: int, epoch: int, indices: Ints) -> None:
-    """Put the artefacts of each sample in one epoch on clean masks, in place.
-
-    Args:
-        masks: (n, H, W), 1 on the silhouettes.
-        artefacts: What to do.
-        seed: The spec's seed.
-        epoch: Another epoch draws other artefacts.
-        indices: (n,) of the samples.
-    """
-    if not len(masks):
-        return
+def change_masks(masks: Masks, artefacts: Artefacts, seed: int, epoch: int, indices: Ints) -> None:
+    """Apply artefacts in place; see `synthgen.specs.artefacts.apply_artefacts`."""
     for name in type(artefacts).model_fields:
         section = getattr(artefacts, name)
         if section is not None:
-            streams = Streams(seed, indices, f"artefact/{epoch}/{name}")
+            streams = Sequences(Streams(seed, tuple(indices.tolist()), f"artefact/{epoch}/{name}").keys)
             hit = streams.each().random(len(masks)) < section.probability
             _APPLY[name](masks, section, streams, hit)
 
 
-def _one(distribution: Distribution, streams: Streams) -> Floats:
+def _one(distribution: Distribution, streams: Sequences) -> Floats:
     """Draw one number for each sample, (n,)."""
     return distribution.draw(streams.each(), len(streams.states))
 
 
-def _counts(distribution: Distribution, streams: Streams, hit: Flags) -> Ints:
+def _counts(distribution: Distribution, streams: Sequences, hit: Flags) -> Ints:
     """Draw a count for each sample, (n,), 0 where the artefact is not."""
     return np.where(hit, np.rint(_one(distribution, streams)), 0).astype(np.int64)
 
 
-def _table_remains(masks: Masks, remains: TableRemains, streams: Streams, hit: Flags) -> None:
+def _table_remains(masks: Masks, remains: TableRemains, streams: Sequences, hit: Flags) -> None:
     counts = _counts(remains.count, streams, hit)
     total = int(counts.sum())
     right = streams.each(counts).random(total) < 0.5
@@ -70,20 +61,20 @@ def _table_remains(masks: Masks, remains: TableRemains, streams: Streams, hit: F
     _draw_remains(masks, streams.states, counts, pieces)
 
 
-def _rough_edge(masks: Masks, rough: RoughEdge, streams: Streams, hit: Flags) -> None:
+def _rough_edge(masks: Masks, rough: RoughEdge, streams: Sequences, hit: Flags) -> None:
     noise = np.stack([_one(d, streams) for d in (rough.smooth_px, rough.smooth_length_px, rough.white_px)], axis=1)
     _roughen(masks, streams.states, hit, noise)
 
 
-def _holes(masks: Masks, holes: Holes, streams: Streams, hit: Flags) -> None:
+def _holes(masks: Masks, holes: Holes, streams: Sequences, hit: Flags) -> None:
     _blobs(masks, holes, streams, hit, np.uint8(1))
 
 
-def _speckle(masks: Masks, speckle: Speckle, streams: Streams, hit: Flags) -> None:
+def _speckle(masks: Masks, speckle: Speckle, streams: Sequences, hit: Flags) -> None:
     _blobs(masks, speckle, streams, hit, np.uint8(0))
 
 
-def _blobs(masks: Masks, blobs: Speckle | Holes, streams: Streams, hit: Flags, where: np.uint8) -> None:
+def _blobs(masks: Masks, blobs: Speckle | Holes, streams: Sequences, hit: Flags, where: np.uint8) -> None:
     """Turn irregular blobs over whose centres lie where the masks have one value."""
     counts = _counts(blobs.count, streams, hit)
     total = int(counts.sum())
@@ -92,7 +83,7 @@ def _blobs(masks: Masks, blobs: Speckle | Holes, streams: Streams, hit: Flags, w
     _draw_blobs(masks, streams.states, counts, np.column_stack([radius, place]), where)
 
 
-def _noisy_border(masks: Masks, border: NoisyBorder, streams: Streams, hit: Flags) -> None:
+def _noisy_border(masks: Masks, border: NoisyBorder, streams: Sequences, hit: Flags) -> None:
     for side in border.sides:
         turned = masks if side in {"bottom", "top"} else masks.transpose(0, 2, 1)
         turned = turned[:, ::-1] if side in {"top", "left"} else turned  # a view: its last rows are the border's
@@ -121,7 +112,7 @@ def _draw_remains(masks: Masks, states: States, counts: Ints, pieces: Floats) ->
                 continue
             for i in range(coarse.shape[0]):
                 for j in range(coarse.shape[1]):
-                    coarse[i, j] = next_single(states[n]) < np.float32(coverage)
+                    coarse[i, j] = next_double(states[n]) < coverage
             size = (length * (last + 1 - first), thickness * (last + 1 - first))
             _wedge(masks[n], coarse, (start + 0.5, row + 0.5), (np.float32(dx), np.float32(dy)), size)
 
@@ -323,7 +314,7 @@ def _disturb(masks: Masks, states: States, counts: Ints, chances: Floats) -> Non
                     masks[n, y, x] ^= 1
 
 
-_APPLY: dict[str, Callable[[Masks, Any, Streams, Flags], None]] = {
+_APPLY: dict[str, Callable[[Masks, Any, Sequences, Flags], None]] = {
     "table_remains": _table_remains,
     "rough_edge": _rough_edge,
     "holes": _holes,

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import ks_2samp
+from support.slow_artefacts import NumpyDraws, apply_slowly
 
-from synthgen.randomness.random_streams import Streams, fill_normals, next_double, next_single
-from synthgen.randomness.seeding import stream
 from synthgen.specs.artefacts import (
     Artefacts,
     Holes,
@@ -16,7 +16,6 @@ from synthgen.specs.artefacts import (
 )
 from synthgen.specs.distributions import Beta, Choice, Constant, Mixture, Normal, Uniform
 from synthgen.specs.spec import load_part
-from synthgen.training.streaming.artefact_batches import apply_artefacts as apply_to_batch
 
 
 def blobs(count: int, height: int, width: int) -> np.ndarray:
@@ -35,10 +34,8 @@ def blobs(count: int, height: int, width: int) -> np.ndarray:
 def both(masks: np.ndarray, artefacts: Artefacts, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
     """The artefacts by the definition, one by one, and by the batch."""
     indices = np.arange(len(masks)) * 37 + 5
-    one_by_one = [apply_artefacts(mask, artefacts, seed, epoch, int(i)) for mask, i in zip(masks, indices, strict=True)]
-    batch = masks.astype(np.uint8)
-    apply_to_batch(batch, artefacts, seed, epoch, indices)
-    return np.stack(one_by_one), batch
+    one_by_one = [apply_slowly(mask, artefacts, seed, epoch, int(i)) for mask, i in zip(masks, indices, strict=True)]
+    return np.stack(one_by_one), apply_artefacts(masks, artefacts, seed, epoch, indices)
 
 
 @pytest.mark.parametrize("name", ["mr", "ct", "none"])
@@ -93,35 +90,30 @@ def test_any_artefacts_are_the_same(data, seed, epoch, height, width):
 
 def test_a_batch_of_nothing_stays_nothing():
     nothing = np.zeros((0, 9, 9), np.uint8)
-    apply_to_batch(nothing, load_part("artefacts", "mr"), 0, 0, np.zeros(0, np.int64))
 
-    assert nothing.shape == (0, 9, 9)
-
-
-@given(st.integers(0, 2**63 - 1), st.lists(st.integers(0, 2**40), min_size=1, max_size=4), st.text(max_size=12))
-def test_streams_give_numpys_numbers(seed, indices, name):
-    streams = Streams(seed, np.array(indices), name)
-    counts = np.arange(len(indices)) + 1
-    drawn = streams.each(counts).random(int(counts.sum()))
-    generators = [stream(seed, index, name) for index in indices]
-
-    assert drawn.tolist() == [number for g, n in zip(generators, counts, strict=True) for number in g.random(n)]
-    for state, generator in zip(streams.states, generators, strict=True):
-        normals = np.empty(3001, dtype=np.float32)  # an odd number leaves half a word
-        fill_normals(state, normals)
-        assert np.array_equal(normals, generator.standard_normal(3001, dtype=np.float32))
-        assert next_double(state) == generator.random()
-        assert next_single(state) == generator.random(dtype=np.float32)
+    assert apply_artefacts(nothing, load_part("artefacts", "mr"), 0, 0, np.zeros(0, np.int64)).shape == (0, 9, 9)
 
 
-def test_the_tails_of_normal_numbers_are_numpys():
-    normals = np.empty(3_000_000, dtype=np.float32)
-    fill_normals(Streams(0, np.array([1]), "tail").states[0], normals)
+def test_booleans_and_bytes_change_alike_and_stay_what_they_are():
+    masks, mr = blobs(6, 40, 30), load_part("artefacts", "mr")
+    before = masks.copy()
+    changed = apply_artefacts(masks, mr, 0, 0, np.arange(6))
+    as_bytes = apply_artefacts(masks.astype(np.uint8), mr, 0, 0, np.arange(6))
 
-    assert np.abs(normals).max() > 4.5
-    assert np.array_equal(normals, stream(0, 1, "tail").standard_normal(3_000_000, dtype=np.float32))
+    assert (changed.dtype, as_bytes.dtype) == (np.bool_, np.uint8)
+    assert np.array_equal(changed, as_bytes)
+    assert np.array_equal(masks, before)
 
 
-def test_streams_that_are_asked_for_another_number_complain():
-    with pytest.raises(ValueError, match="5 numbers of streams that stand for 6"):
-        Streams(0, np.arange(3), "x").each(2).random(5)
+@pytest.mark.parametrize("name", ["mr", "ct"])
+def test_artefacts_are_as_large_as_with_numpys_normal_numbers(name):
+    """Mean and deviation of what is added and removed, over masks of which each has streams of its own."""
+    artefacts, masks = load_part("artefacts", name), np.repeat(blobs(6, 64, 48)[3:5], 150, axis=0)
+    changed = apply_artefacts(masks, artefacts, 3, 0, np.arange(300))
+    others = np.stack([apply_slowly(mask, artefacts, 4, 0, i, NumpyDraws) for i, mask in enumerate(masks)])
+    for before in (masks, ~masks):
+        ours, numpys = ((before & (result != masks)).sum(axis=(1, 2)) for result in (changed, others))
+        for n in (slice(0, 150), slice(150, 300)):
+            assert ks_2samp(ours[n], numpys[n]).pvalue > 0.001
+            error = np.hypot(ours[n].std(), numpys[n].std()) / np.sqrt(150)
+            assert abs(ours[n].mean() - numpys[n].mean()) < 4 * error
