@@ -18,7 +18,7 @@ setup: .venv/.ready ## the virtual environment .venv, with everything that the t
 	  echo "or name one: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.11"; exit 1; fi
 	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { echo "$(PYTHON) lacks venv; install it (for example: apt-get install python3.11-venv)."; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test,check]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,test,check]'
 	@touch $@
 
 view: # mypy and editors see the packages where they install

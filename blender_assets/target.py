@@ -5,7 +5,6 @@ up, z to the front (MakeHuman's convention; MPFB2's are the same, gzipped). Line
 """
 
 import gzip
-import hashlib
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -87,7 +86,6 @@ def add_targets(model: BodyModel, space: ShapeSpace) -> BodyModel:
         both = csr_matrix(np.stack([row.ravel(), -row.ravel()]))
         model = replace(
             model, target_names=(*model.target_names, file.name), target_mm=vstack([model.target_mm, both]).tocsr(),
-            digest=hashlib.sha256(f"{model.digest} {file.name} {file.sha256}".encode()).hexdigest(),
         )  # fmt: skip
     return model
 

@@ -1,4 +1,4 @@
-"""Everything that must be there before the first sample: baked models, compiled kernels, a spec that fits its model."""
+"""What must be there before the first sample: unpacked models, compiled kernels, a spec that fits its model."""
 
 import logging
 import subprocess
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from synthgen.blender_assets.bake import MODELS, model_path
+from synthgen.blender_assets.bake import MODELS, model_path, unpack_model
 from synthgen.errors import AssetError
 from synthgen.specs.files import load_spec
 from synthgen.specs.spec import ResolvedSpec
@@ -20,7 +20,7 @@ LOGGER = logging.getLogger(__name__)
 def prepare_scene(spec: ResolvedSpec, say: Callable[[str], None] = LOGGER.info) -> "Scene":
     """Return the scene of a spec, ready to render: mistakes are found before anything is written.
 
-    Bakes the models where the cache has none, and compiles the kernels once, before any workers start.
+    Unpacks the models if the cache lacks one, and compiles the kernels once, before any workers start.
 
     Args:
         spec: The spec.
@@ -28,11 +28,11 @@ def prepare_scene(spec: ResolvedSpec, say: Callable[[str], None] = LOGGER.info) 
 
     Raises:
         SpecError: The spec names what the model does not have.
-        AssetError: The models cannot be baked.
+        AssetError: A model's file is damaged.
 
     """
     bake_missing(say)
-    from synthgen.generator.engines.compile_ahead import compiling_ahead  # noqa: PLC0415 (numba, after the baking)
+    from synthgen.generator.engines.compile_ahead import compiling_ahead  # noqa: PLC0415 (numba)
 
     with compiling_ahead():
         from synthgen.generator.scene import Scene  # noqa: PLC0415 (numba: the other process compiles meanwhile)
@@ -43,25 +43,26 @@ def prepare_scene(spec: ResolvedSpec, say: Callable[[str], None] = LOGGER.info) 
 
 
 def bake_missing(say: Callable[[str], None] = LOGGER.info) -> None:
-    """Bake the models and compile where the cache lacks a model.
+    """Unpack the models and compile if the cache lacks a model.
 
     Raises:
-        AssetError: The models cannot be baked.
+        AssetError: A model's file is damaged.
 
     """
     if not all(model_path(name).exists() for name in MODELS):
-        bake_and_compile(say, only_if_missing=True)
+        bake_and_compile(say)
 
 
-def bake_and_compile(say: Callable[[str], None] = LOGGER.info, *, only_if_missing: bool = False) -> None:
-    """Bake the models in a child process, because that loads torch, and compile what a first image needs in another.
+def bake_and_compile(say: Callable[[str], None] = LOGGER.info) -> None:
+    """Unpack the models, and compile what a first image needs in a child process.
 
     Raises:
-        AssetError: The models cannot be baked.
+        AssetError: A model's file is damaged.
 
     """
-    say("baking the MakeHuman models and compiling (once, about a minute)")
-    _in_child(f"from synthgen.blender_assets.bake import bake_models; bake_models(only_if_missing={only_if_missing})")
+    say("unpacking the MakeHuman models and compiling (once, about a minute)")
+    for name in MODELS:
+        unpack_model(name)
     _in_child(f"from {__name__} import compile_kernels; compile_kernels()")
 
 

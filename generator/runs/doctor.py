@@ -7,16 +7,17 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from synthgen.errors import SynthgenError
+from synthgen.errors import EXTRAS, missing_text
 from synthgen.generator.engines.availability import has_blender
 from synthgen.generator.runs.resources import WORKER_MEMORY, disk_free, size, this_machine
 
 Status = Literal["ok", "warn", "fail"]
 
-_PACKAGES = ("numba", "numpy", "anny", "torch", "distributed", "pyarrow", "pydantic")
+_PACKAGES = ("numba", "numpy", "distributed", "pyarrow", "pydantic")
 _SCRATCH_BYTES = 16_000_000
 _RENDER_TIMEOUT_S = 120
 _BLENDER = """
@@ -60,7 +61,16 @@ def examine() -> list[Check]:
         check_disk_here,
         check_scratch,
     )
-    return [look() for look in looks]
+    return [*(look() for look in looks), *map(check_extra, EXTRAS)]
+
+
+def check_extra(extra: str) -> Check:
+    """Look for the packages of an extra; a missing one is no failure."""
+    purpose, modules = EXTRAS[extra]
+    missing = [module for module in modules if find_spec(module) is None]
+    if missing:
+        return Check("extra", "warn", f"{extra}: {', '.join(missing)} not installed", missing_text(missing[0]) or "")
+    return Check("extra", "ok", f"{extra}: {purpose}")
 
 
 def check_python(version: tuple[int, int] = sys.version_info[:2]) -> Check:
@@ -89,7 +99,10 @@ def check_blender(code: str = _BLENDER, *, installed: bool | None = None) -> Che
     if not (has_blender() if installed is None else installed):
         found = f"blender: no bpy in Python {platform.python_version()}"
         return Check(
-            "engine", "warn", found, "nothing for --engine raster; for Blender, Python 3.11 and `pip install bpy`"
+            "engine",
+            "warn",
+            found,
+            'nothing for --engine raster; for Blender, Python 3.11 and `pip install "synthgen[blender]"`',
         )
     fix = "reinstall bpy; on a bare Linux install libxkbcommon0, libsm6, libxi6, libxxf86vm1, libxfixes3 and libgl1"
     return _check_engine("blender", code, fix, "install bpy 4.5 or 5.0")
@@ -133,20 +146,15 @@ def _check_engine(name: str, code: str, fix: str, fix_image: str) -> Check:
 
 
 def check_model() -> Check:
-    """Look for the baked MakeHuman models, which the first run makes."""
+    """Look for the unpacked MakeHuman models."""
     from synthgen.blender_assets.bake import MODELS, model_path  # noqa: PLC0415 - loads scipy
 
-    try:
-        missing = [name for name in MODELS if not model_path(name).exists()]
-        folder = model_path(MODELS[0]).parent
-    except (SynthgenError, OSError, ImportError) as error:
-        return Check("models", "fail", str(error), "pip install anny")
+    missing = [name for name in MODELS if not model_path(name).exists()]
     if missing:
-        found = f"not baked yet: {', '.join(missing)}"
-        return Check(
-            "models", "warn", found, "`synthgen bake` makes them now, else the first run does, in about a minute"
-        )
-    return Check("models", "ok", str(folder))
+        found = f"not unpacked yet: {', '.join(missing)}"
+        fix = "nothing: the first run does it, or `synthgen bake` now"
+        return Check("models", "warn", found, fix)
+    return Check("models", "ok", str(model_path(MODELS[0]).parent))
 
 
 def check_cores() -> Check:

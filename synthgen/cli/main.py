@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 import synthgen
 from synthgen.cli import hub, machine, render, scans, specs, targets, training
 from synthgen.cli.options import BRING_SCANS, MAKE_DATA
-from synthgen.errors import SynthgenError
+from synthgen.errors import SynthgenError, missing_text
 
 ORDER = ("spec", "preview", "render", "target", "bake", "scans", "train", "finetune", "experiment", "predict",
          "verify", "push", "pull", "inspect", "blend", "doctor")  # fmt: skip
@@ -58,6 +58,10 @@ def main() -> NoReturn:
             _complain("stopped", status)
     except SynthgenError as error:
         status = _complain(_CACHE_FIX if _NO_CACHE in str(error) else str(error))
+    except ModuleNotFoundError as error:
+        if (text := missing_text(error.name)) is None:
+            raise
+        status = _complain(text)
     except KeyboardInterrupt:
         status = _complain("stopped", 130)
     except OSError as error:

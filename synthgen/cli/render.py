@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from synthgen.cli.options import LOOK, MAKE_DATA, SeedOption, SpecOption, check_file
-from synthgen.cli.scene import load_scene
+from synthgen.cli.scene import load_scene, say
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -114,10 +114,11 @@ def preview(
     """Draw a contact sheet: mask beside colour-mapped depth, with the landmarks."""
     check_file(out, ".png")
     scene = load_scene(spec, seed=seed, engine=engine)
+    from synthgen.generator.engines.availability import drawing_engine
     from synthgen.generator.exports.preview import draw_preview
     from synthgen.generator.pipeline import with_engine
 
-    with closing(with_engine(scene, scene.spec.engine)) as pipeline:
+    with closing(with_engine(scene, engine or drawing_engine(scene.spec.engine, say))) as pipeline:
         sheet = draw_preview(pipeline, range(start, start + n), with_artefacts=artefacts)
     sheet.save(out)
     typer.echo(out)
