@@ -29,7 +29,7 @@ def doctor() -> None:
 
 
 def bake() -> None:
-    """Bake the MakeHuman models and compile the raster engine; otherwise the first run does it."""
+    """Unpack the MakeHuman models and compile the raster engine; otherwise the first run does it."""
     from synthgen.blender_assets.bake import model_path
     from synthgen.generator.prepare import bake_and_compile
 

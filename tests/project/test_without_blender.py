@@ -64,6 +64,14 @@ def test_a_sheet_is_drawn(call, tmp_path):
     assert (tmp_path / "sheet.png").stat().st_size > 1000
 
 
+def test_a_sheet_of_a_spec_for_blender_says_which_engine_drew_it(call, tmp_path):
+    done = call("preview", "--spec", "hand", "-n", "2", "--out", str(tmp_path / "sheet.png"))
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "Blender is not installed; drawn with the raster engine, which gives the same pixels\n"
+    assert (tmp_path / "sheet.png").stat().st_size > 1000
+
+
 def test_a_network_is_trained_with_nothing_stored(call, tmp_path):
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text("arch: heatmap\nepochs: 1\nbatch: 4\nsamples: 8\n")
@@ -80,7 +88,6 @@ def test_a_network_is_trained_with_nothing_stored(call, tmp_path):
     "arguments",
     [
         ["render", "--spec", "hand", "--count", "5", "--workers", "1", "--out", "out"],
-        ["preview", "--spec", "hand", "-n", "1", "--out", "sheet.png"],
         ["blend", "--spec", "hand", "--index", "1", "--out", "1.blend"],
     ],
 )
@@ -92,7 +99,7 @@ def test_what_needs_blender_says_in_one_line_what_to_do(call, arguments):
     assert len(lines) == 1
     assert "Traceback" not in done.stderr
     assert lines[0].startswith("error: engine: Blender's Python module cannot be loaded (")
-    assert "`pip install bpy`" in lines[0]
+    assert '`pip install "synthgen[blender]"`' in lines[0]
     assert ("--engine raster" in lines[0]) == (arguments[0] != "blend")
 
 
@@ -114,7 +121,8 @@ def test_the_doctor_tells_which_engines_are_at_hand(call):
 
 
 def test_another_python_is_named_where_blender_has_none():
-    for python, fix in (((3, 13), "use Python 3.11 and `pip install bpy`"), ((3, 11), "use `pip install bpy`")):
+    install = '`pip install "synthgen[blender]"`'
+    for python, fix in (((3, 13), f"use Python 3.11 and {install}"), ((3, 11), f"use {install}")):
         error = engine.no_blender("no module bpy", python=python)
         assert isinstance(error, EngineError)
         assert f"(no module bpy); {fix}, or --engine raster (" in str(error)
