@@ -16,8 +16,9 @@ from statistics import median
 import psutil
 
 from synthgen.generator.runs.options import RunOptions
-from synthgen.generator.runs.progress import Progress, Silent
+from synthgen.generator.runs.progress import Progress
 from synthgen.generator.runs.run import run
+from synthgen.progress import Silent
 from synthgen.specs.files import load_spec
 
 BEGUN = 200

@@ -20,7 +20,8 @@ from synthgen.generator.dataset.shards import ShardPlan, ShardReceipt
 from synthgen.generator.dataset.verify_shard import check_shard
 from synthgen.generator.dataset.verify_tables import Tables
 from synthgen.generator.engines.availability import check_engine
-from synthgen.remote.progress import Meter, TransferListener, Unheard
+from synthgen.progress import Silent
+from synthgen.remote.progress import Meter, TransferListener
 from synthgen.storage.atomic_files import file_sha256
 from synthgen.storage.dataset_paths import CHECKSUMS, FORMAT_VERSION, MANIFEST
 from synthgen.storage.sample import sample_key
@@ -107,7 +108,7 @@ def verify_dataset(
         check.manifest()
     check.around()
     chosen = [sample_key(index) for index in choose_samples(check.there, options.rerender, options.seed)]
-    check.archives(chosen, listener or Unheard())
+    check.archives(chosen, listener or Silent())
     again = None
     if chosen:
         with check.noting():

@@ -16,10 +16,11 @@ from synthgen.generator.dataset.shards import SPLITS, ShardPlan, plan_shards
 from synthgen.generator.dataset.verify import VerifyOptions, VerifyReport, verify_dataset
 from synthgen.generator.dataset.verify_shard import read_members
 from synthgen.generator.runs.options import check_target, select_shards
+from synthgen.progress import Silent
 from synthgen.remote.address import Address
 from synthgen.remote.hub import Hub
 from synthgen.remote.hub_files import RemoteFile
-from synthgen.remote.progress import Meter, TransferListener, Unheard
+from synthgen.remote.progress import Meter, TransferListener
 from synthgen.specs.files import load_spec
 from synthgen.storage.atomic_files import file_sha256, sync_folder, write_file
 from synthgen.storage.dataset_paths import CHECKSUMS, SPEC, labels_path
@@ -93,7 +94,7 @@ def pull(
             something else, or the Hub cannot be used.
 
     """
-    options, listener = options or PullOptions(), listener or Unheard()
+    options, listener = options or PullOptions(), listener or Silent()
     source = _open(hub or Hub(listener), address)
     wanted = _wanted(source.plans, options)
     if root.is_dir():

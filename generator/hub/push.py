@@ -9,9 +9,10 @@ from synthgen.generator.dataset.manifest import DatasetInfo
 from synthgen.generator.dataset.paths import LAST, is_managed
 from synthgen.generator.dataset.seal import read_checksums
 from synthgen.generator.dataset.verify import verify_dataset
+from synthgen.progress import Silent
 from synthgen.remote.address import Address
 from synthgen.remote.hub import Hub
-from synthgen.remote.progress import TransferListener, Unheard
+from synthgen.remote.progress import TransferListener
 from synthgen.remote.publish import Content, PushOptions, PushReport, Remote, look, publish
 from synthgen.storage.atomic_files import file_sha256
 from synthgen.storage.dataset_paths import CHECKSUMS, MANIFEST
@@ -43,7 +44,7 @@ def push(
             dataset, or the Hub cannot be used. The text says which.
 
     """
-    options, listener = options or PushOptions(), listener or Unheard()
+    options, listener = options or PushOptions(), listener or Silent()
     hub = hub or Hub(listener)
     account = hub.sign_in(address)
     _check_folder(root, listener)

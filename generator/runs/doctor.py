@@ -13,7 +13,8 @@ from typing import Any, Literal
 
 from synthgen.errors import EXTRAS, missing_text
 from synthgen.generator.engines.availability import has_blender
-from synthgen.generator.runs.resources import WORKER_MEMORY, disk_free, size, this_machine
+from synthgen.generator.runs.resources import WORKER_MEMORY, disk_free, this_machine
+from synthgen.quantities import byte_size
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -166,7 +167,7 @@ def check_cores() -> Check:
 def check_memory() -> Check:
     """Look for room for one worker."""
     memory = this_machine().memory
-    found = f"{size(memory)} free, {size(WORKER_MEMORY)} a worker"
+    found = f"{byte_size(memory)} free, {byte_size(WORKER_MEMORY)} a worker"
     if memory < WORKER_MEMORY:
         return Check("memory", "fail", found, "close other programs, or raise the container's limit")
     return Check("memory", "ok", found)
@@ -178,9 +179,9 @@ def check_disk_here() -> Check:
     free = disk_free(here)
     if free < 1e9:
         return Check(
-            "disk", "warn", f"{size(free)} free in {here}", "10,000 hands take about 100 MB: choose another --out"
+            "disk", "warn", f"{byte_size(free)} free in {here}", "10,000 hands take about 100 MB: choose another --out"
         )
-    return Check("disk", "ok", f"{size(free)} free in {here}")
+    return Check("disk", "ok", f"{byte_size(free)} free in {here}")
 
 
 def check_scratch(memory_folder: Path = Path("/dev/shm")) -> Check:  # noqa: S108 - only looked at
@@ -190,8 +191,8 @@ def check_scratch(memory_folder: Path = Path("/dev/shm")) -> Check:  # noqa: S10
     free = disk_free(memory_folder)
     if free < _SCRATCH_BYTES:
         fix = "rendering takes the temporary folder, a little slower; with Docker give --shm-size 64m"
-        return Check("scratch", "warn", f"{size(free)} free in {memory_folder}", fix)
-    return Check("scratch", "ok", f"{size(free)} free in {memory_folder}")
+        return Check("scratch", "warn", f"{byte_size(free)} free in {memory_folder}", fix)
+    return Check("scratch", "ok", f"{byte_size(free)} free in {memory_folder}")
 
 
 def _last_line(text: str) -> str:

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from synthgen.storage.depth import encode_depth, nearest_depth
 from synthgen.errors import DatasetError, EngineError, SynthgenError
 from synthgen.interrupts import interrupts_blocked, kill_on_interrupt, signals_deferred
-from synthgen.generator.runs.resources import Machine, size
+from synthgen.generator.runs.resources import Machine
+from synthgen.quantities import byte_size
 from synthgen.generator.runs.worker import SamplePipeline, Source
 from synthgen.storage.sample import Sample, stored_points
 from synthgen.specs.spec import ResolvedSpec
@@ -160,7 +161,7 @@ def live_workers(wanted: int | None, processes: int, machine: Machine) -> tuple[
     fitting = max(min(cores, machine.memory // WORKER_MEMORY // processes), 1)
     if wanted is None or wanted <= fitting:
         return wanted or fitting, None
-    room = f"{machine.cores} cores, {size(machine.memory)} of memory free, {size(WORKER_MEMORY)} each"
+    room = f"{machine.cores} cores, {byte_size(machine.memory)} of memory free, {byte_size(WORKER_MEMORY)} each"
     return fitting, f"workers: {fitting} instead of {wanted}: {room}"
 
 

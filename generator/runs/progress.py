@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import synthgen
+from synthgen.progress import ProgressListener
 from synthgen.generator.runs.worker import ShardOutcome
 from synthgen.storage.atomic_files import write_file
 
@@ -35,24 +36,7 @@ class Progress:
     """None while there is no rate yet."""
 
 
-class Listener(Protocol):
-    """Who is told what a run does."""
-
-    def say(self, line: str) -> None:
-        """Tell one line."""
-
-    def show(self, progress: Progress) -> None:
-        """Tell how far the run is; called a few times a second."""
-
-
-class Silent:
-    """A listener that keeps everything to itself."""
-
-    def say(self, line: str) -> None:
-        """Drop the line."""
-
-    def show(self, progress: Progress) -> None:
-        """Drop the progress."""
+Listener = ProgressListener[Progress]
 
 
 class Board:

@@ -13,6 +13,7 @@ import psutil
 from synthgen.errors import DatasetError
 from synthgen.generator.runs.options import RunOptions, nearest_folder
 from synthgen.specs.spec import ResolvedSpec
+from synthgen.quantities import byte_size
 
 if TYPE_CHECKING:  # the doctor looks at the machine without the packages that write shards
     from synthgen.generator.dataset.shards import ShardPlan
@@ -138,16 +139,16 @@ def fit_run(
     samples = sum(plan.samples for plan in missing)
     needed = disk_needed(spec, samples)
     check_disk(options.out, needed, freed)
-    room = f"about {size(needed)} of disk ({size(disk_free(options.out) + freed)} free)"
+    room = f"about {byte_size(needed)} of disk ({byte_size(disk_free(options.out) + freed)} free)"
     shards = _plural(len(missing), "shard")
     if options.scheduler:
-        say(f"{samples:,} samples in {shards}: {room}; {size(WORKER_MEMORY)} of memory a worker")
+        say(f"{samples:,} samples in {shards}: {room}; {byte_size(WORKER_MEMORY)} of memory a worker")
         return 1
     machine = this_machine()
     workers, line = fit_workers(options.workers or machine.cores, len(missing), machine)
     if line and options.workers:
         say(line)
-    memory = f"{size(workers * WORKER_MEMORY)} of memory ({size(machine.memory)} free)"
+    memory = f"{byte_size(workers * WORKER_MEMORY)} of memory ({byte_size(machine.memory)} free)"
     say(f"{samples:,} samples in {shards}: {room}, {memory}, {_plural(workers, 'worker')}")
     return workers
 
@@ -162,7 +163,7 @@ def fit_workers(wanted: int, shards: int, machine: Machine) -> tuple[int, str | 
     reasons = [
         (wanted, ""),
         (machine.cores, _plural(machine.cores, "core")),
-        (machine.memory // WORKER_MEMORY, f"{size(machine.memory)} of memory free, {size(WORKER_MEMORY)} each"),
+        (machine.memory // WORKER_MEMORY, f"{byte_size(machine.memory)} of memory free, {byte_size(WORKER_MEMORY)} each"),
         (shards, f"{_plural(shards, 'shard')} to render"),
     ]
     workers, reason = min(reasons, key=lambda pair: pair[0])
@@ -198,15 +199,6 @@ def check_disk(out: Path, needed: int, freed: int = 0) -> None:
     free = disk_free(out) + freed
     if needed + _SPARE > free:
         raise DatasetError(
-            f"{out}: needs about {size(needed + _SPARE)}, but {size(free)} are free; "
+            f"{out}: needs about {byte_size(needed + _SPARE)}, but {byte_size(free)} are free; "
             "choose another --out, a smaller --count or some --shards"
         )
-
-
-def size(n: float) -> str:
-    """Write bytes for people: 1.5 GB."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if n < 1000:
-            return f"{n:.0f} {unit}" if unit == "bytes" or n >= 100 else f"{n:.1f} {unit}"
-        n /= 1000
-    return f"{n:.1f} TB"

@@ -13,12 +13,13 @@ from synthgen.generator.runs.cluster import check_workers, open_cluster, render_
 from synthgen.generator.dataset.folder import seal_dataset, start_dataset
 from synthgen.generator.engines.availability import check_engine
 from synthgen.generator.dataset.clear import clear_dataset, dataset_bytes
-from synthgen.generator.runs.progress import Board, Listener, RunReport, Silent, record_run
+from synthgen.generator.runs.progress import Board, Listener, RunReport, record_run
 from synthgen.generator.runs.options import RunOptions, check_target, select_shards
 from synthgen.interrupts import stop_on_signals
 from synthgen.generator.runs.resources import fit_run
 from synthgen.generator.dataset.shards import ShardPlan, plan_shards, shard_done
 from synthgen.generator.runs.worker import Opener, ShardTask, Source, open_default
+from synthgen.progress import Silent
 from synthgen.specs.spec import ResolvedSpec
 
 

@@ -1,8 +1,5 @@
 """The commands for the Hugging Face Hub: ``synthgen push``, ``pull`` and ``verify``."""
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,15 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from synthgen.cli.options import PUBLISH
+from synthgen.cli.terminal import terminal, transfer_bar
 
 if TYPE_CHECKING:
-    from rich.progress import Progress
-
     from synthgen.generator.dataset.verify import VerifyReport
     from synthgen.remote.address import Kind
-    from synthgen.remote.progress import Transfer, TransferListener
-
-_LINE_EVERY_S = 30.0
 
 
 def register(app: typer.Typer) -> None:
@@ -50,7 +43,7 @@ def push(
 ) -> None:
     """Publish a dataset or a network on the Hugging Face Hub. Run the same command again to resume."""
     from synthgen.errors import RemoteError
-    from synthgen.generator.runs.resources import size
+    from synthgen.quantities import byte_size
     from synthgen.remote.address import parse_address
     from synthgen.remote.publish import PushOptions
 
@@ -58,7 +51,7 @@ def push(
     address, options = parse_address(repo, kind, revision), PushOptions(private, tag, dry_run)
     if address.kind != kind:
         raise RemoteError(f"--repo: value {repo}; this is the address of a {address.kind}, but {folder} holds a {kind}")
-    with transfer_listener() as listener:
+    with terminal(transfer_bar, in_bytes=True) as listener:
         if kind == "dataset":
             from synthgen.generator.hub.push import push as push_dataset
 
@@ -67,7 +60,7 @@ def push(
             from synthgen.training.hub.push import push_model
 
             report = push_model(folder, address, options, listener)
-    told = f"{len(report.sent)} files of {size(report.sent_bytes)} {'to upload' if dry_run else 'uploaded'}, "
+    told = f"{len(report.sent)} files of {byte_size(report.sent_bytes)} {'to upload' if dry_run else 'uploaded'}, "
     told += f"{report.unchanged} unchanged"
     if report.deleted:
         told += f", {len(report.deleted)} {'to remove' if dry_run else 'removed'}"
@@ -89,15 +82,15 @@ def pull(
     """Download a dataset, or a part of it, from the Hugging Face Hub. Run the same command again to resume."""
     from synthgen.generator.hub.pull import PullOptions
     from synthgen.generator.hub.pull import pull as pull_dataset
-    from synthgen.generator.runs.resources import size
+    from synthgen.quantities import byte_size
     from synthgen.remote.address import parse_address
 
     address = parse_address(repo, revision=revision)
     root = out or Path("data") / address.repo.split("/")[1]
-    with transfer_listener() as listener:
+    with terminal(transfer_bar, in_bytes=True) as listener:
         report = pull_dataset(address, root, PullOptions(shards, split), listener)
     state = "complete" if report.sealed else f"{report.shards} of {report.of_shards} shards"
-    typer.echo(f"{root}: {state}; {report.files} files of {size(report.bytes)} downloaded from {report.address}")
+    typer.echo(f"{root}: {state}; {report.files} files of {byte_size(report.bytes)} downloaded from {report.address}")
 
 
 def verify(
@@ -113,7 +106,7 @@ def verify(
     from synthgen.remote.address import is_remote, parse_address
 
     options = VerifyOptions(rerender, engine, seed)
-    with transfer_listener() as listener:
+    with terminal(transfer_bar, in_bytes=True) as listener:
         if is_remote(folder):
             from synthgen.generator.hub.pull import verify_remote
 
@@ -142,53 +135,11 @@ def _kind(folder: Path) -> "Kind":
 
 
 def _tell(folder: str, report: "VerifyReport") -> None:
-    from synthgen.generator.runs.resources import size
+    from synthgen.quantities import byte_size
 
     for problem in report.problems:
         typer.echo(f"problem: {problem}", err=True)
     if report.rerendered is not None:
         typer.echo(report.rerendered)
     found = f"problems: {len(report.problems)}" if report.problems else "sound"
-    typer.echo(f"{folder}: {found}; {report.samples:,} samples in {report.shards} shards of {size(report.bytes)}")
-
-
-@contextmanager
-def transfer_listener() -> "Iterator[TransferListener]":
-    """Show files and bytes on standard error: a progress bar on a terminal, otherwise a line now and then."""
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), TextColumn("{task.fields[files]} files"),
-               DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())  # fmt: skip
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        yield _Terminal(bar)
-
-
-class _Terminal:
-    """Tells lines and progress to a terminal, or to a file."""
-
-    def __init__(self, bar: "Progress") -> None:
-        self._bar = bar
-        self._task = bar.add_task("", total=None, visible=False, files="")
-        self._what, self._told = "", time.monotonic()
-
-    def say(self, line: str) -> None:
-        """Print a line above the bar."""
-        self._bar.console.print(line, markup=False)
-
-    def show(self, transfer: "Transfer") -> None:
-        """Move the bar, or print a line every half minute where there is none."""
-        files = f"{transfer.files}/{transfer.of_files}"
-        if self._bar.console.is_terminal:
-            if transfer.what != self._what:
-                self._what = transfer.what
-                self._bar.reset(self._task)
-            self._bar.update(
-                self._task, description=transfer.what, completed=transfer.bytes, total=transfer.of_bytes,
-                files=files, visible=True,
-            )  # fmt: skip
-        elif time.monotonic() - self._told >= _LINE_EVERY_S:
-            self._told = time.monotonic()
-            done = 100 * transfer.bytes / max(transfer.of_bytes, 1)
-            self.say(f"{transfer.what}: {files} files, {done:.0f} % of {transfer.of_bytes / 1e6:,.0f} MB")
+    typer.echo(f"{folder}: {found}; {report.samples:,} samples in {report.shards} shards of {byte_size(report.bytes)}")

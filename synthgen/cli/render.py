@@ -9,11 +9,12 @@ import typer
 
 from synthgen.cli.options import LOOK, MAKE_DATA, SeedOption, SpecOption, check_file
 from synthgen.cli.scene import load_scene, say
+from synthgen.cli.terminal import Bar, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from synthgen.generator.runs.progress import RunReport
+    from synthgen.generator.runs.progress import Progress, RunReport
     from synthgen.storage.sample import Sample
 
 EngineOption = Annotated[
@@ -68,7 +69,6 @@ def render(
     """Render a spec to a dataset folder. Run the same command again to resume; a complete dataset is left alone."""
     from synthgen.generator.runs.options import RunOptions
     from synthgen.generator.runs.run import run
-    from synthgen.generator.runs.terminal import TerminalListener
 
     resolved = load_scene(spec, count=count, seed=seed, engine=engine).spec
     options = RunOptions(
@@ -79,10 +79,17 @@ def render(
         overwrite=overwrite,
         dashboard=dashboard,
     )
-    with TerminalListener() as listener:
+    with terminal(_bar) as listener:
         report = run(resolved, options, listener)
     _report(report)
     raise typer.Exit(130 if report.interrupted else 1 if report.failed else 0)
+
+
+def _bar(progress: "Progress") -> Bar:
+    failed = f", {progress.failed} failed" if progress.failed else ""
+    shards = f"{progress.shards_done}/{progress.shards} shards{failed}"
+    text = f"{progress.per_s:.1f} images/s, {progress.per_s_core:.1f} a core, {shards}"
+    return Bar(text, progress.samples_done, progress.samples, progress.seconds_left)
 
 
 def _report(report: "RunReport") -> None:

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from synthgen.cli.options import SeedOption, SpecOption, check_file, progress_bar
+from synthgen.cli.options import SeedOption, SpecOption, check_file
+from synthgen.cli.terminal import counting
 from synthgen.errors import DatasetError
 
 app = typer.Typer(no_args_is_help=True, help="Bring real MR, CT and 2D scans to the domain of the renderings.")
@@ -39,7 +40,7 @@ def build(
     from synthgen.specs.files import load_spec
     from synthgen.training.scans.build import build as build_set
 
-    with progress_bar() as bar:
+    with counting() as bar:
         built = build_set(
             table, load_spec(spec), out, skip_bad=skip_bad, told=lambda row, done, total: bar(row.id, done, total)
         )
@@ -66,7 +67,7 @@ def check(
 
     loaded = load_spec(spec)
     info = scans.scanset_info(loaded)
-    with progress_bar() as bar:
+    with counting() as bar:
         found, wrong = scans.check(table, loaded, told=lambda row, done, total: bar(row.id, done, total))
     if out is not None and found:
         scans.preview(found, info.landmark_names, f"{table.name}, {info.width} x {info.height}").save(out)
@@ -136,6 +137,6 @@ def phantom(
         written += 1
         bar(file.name, min(written, n), n)
 
-    with progress_bar() as bar:
+    with counting() as bar:
         table = make_phantoms(loaded, n, out, options, count)
     typer.echo(table)

@@ -12,7 +12,8 @@ import typer
 
 from synthgen.cli.data_options import DATA_HELP, CacheOption, DataOptions, NoCacheOption
 from synthgen.cli.on_demand import Live, LiveSpecOption, LiveWorkersOption, StepsOption, live_options, live_training
-from synthgen.cli.options import TRAIN, progress_bar
+from synthgen.cli.options import TRAIN
+from synthgen.cli.terminal import Bar, terminal, transfer_bar
 from synthgen.errors import DatasetError, ScanError
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def train(
 
     machine, chosen = find_machine(device, precision, compile_model=compiled), _recipe(recipe, inputs, arch)
     source = live or DataOptions(data or "", cache, no_cache)
-    with _listening() as listener, _job(source, chosen, machine, listener) as job, processes(machine):
+    with terminal(_bar) as listener, _job(source, chosen, machine, listener) as job, processes(machine):
         done = run(job, machine, Keeping(out, tensorboard=tensorboard), listener)
     typer.echo(f"{out}: {done.recipe.arch} network, {done.recipe.epochs} epochs, {done.place.updates:,} updates; "
                f"its losses stand in {out / 'log.csv'}")  # fmt: skip
@@ -147,7 +148,7 @@ def finetune(
     base = base.changed(input=inputs) if inputs else base
     chosen = _recipe(recipe, inputs) if recipe else tuning_recipe(base)
     tuning = Tuning(found, file_sha256(scans), scans.name, chosen, find_machine(device, precision))
-    with _listening() as listener:
+    with terminal(_bar) as listener:
         results = run(Request(tuning, cut, out, begun), listener)
     overall = results.methods[METHOD].overall
     errors = [f"{stats.mean:.2f} {unit}" for unit, stats in (("px of the source", overall.px), ("mm", overall.mm))
@@ -182,7 +183,7 @@ def experiment(
     from synthgen.training.scans.scan_set import read_scanset
 
     chosen, begun = _recipe(recipe, None, arch), _model(init, cache) if init else None
-    with _listening() as listener:
+    with terminal(_bar) as listener:
         task = Experiment(
             dataset=DataOptions(data, cache, no_cache).open(chosen.samples, listener.say),
             scans=read_scanset(scans),
@@ -260,10 +261,9 @@ def _model(given: str, cache: Path | None) -> Path:
 
     if not is_remote(given):
         return Path(given)
-    from synthgen.cli.hub import transfer_listener
     from synthgen.training.hub.fetch import fetch_model
 
-    with transfer_listener() as listener:
+    with terminal(transfer_bar, in_bytes=True) as listener:
         return fetch_model(parse_address(given), listener, cache=cache)
 
 
@@ -295,24 +295,6 @@ def _recipe(source: str, inputs: str | None, arch: str | None = None) -> "Recipe
     return recipe.changed(input=inputs, arch=arch)
 
 
-@contextmanager
-def _listening() -> "Iterator[Listener]":
-    """Show a training on the terminal: a bar, or a line now and then where nobody watches."""
-    import time
-
-    class Terminal:
-        told = time.monotonic()
-
-        def say(self, line: str) -> None:
-            typer.echo(line, err=True)
-
-        def show(self, progress: "Progress") -> None:
-            text = (f"epoch {progress.epoch}/{progress.epochs}, loss {progress.loss:.5f}, "
-                    f"{progress.samples_per_s:.0f} samples/s")  # fmt: skip
-            bar(text, progress.updates, progress.all_updates)
-            if not sys.stderr.isatty() and time.monotonic() - self.told >= 30:
-                self.told = time.monotonic()
-                self.say(text)
-
-    with progress_bar() as bar:
-        yield Terminal()
+def _bar(progress: "Progress") -> Bar:
+    text = f"epoch {progress.epoch}/{progress.epochs}, loss {progress.loss:.5f}, {progress.samples_per_s:.0f} samples/s"
+    return Bar(text, progress.updates, progress.all_updates, progress.seconds_left)

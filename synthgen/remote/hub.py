@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from synthgen.errors import RemoteError
+from synthgen.progress import Silent
 from synthgen.remote.address import MAIN, Address
 from synthgen.remote.hub_files import Change, RemoteFile, groups
-from synthgen.remote.progress import Meter, TransferListener, Unheard
+from synthgen.remote.progress import Meter, TransferListener
 from synthgen.remote.resume import LONGEST_WAIT_S, PASSING, TIMEOUT_S, WAITS_S, PassingError, Patience, Wanted, pour
 from synthgen.remote.token_rights import write_fault
 
@@ -42,7 +43,7 @@ class Hub:
         logging.set_verbosity(logging.ERROR)
         self._token = get_token()
         self._api = HfApi(token=self._token or False)
-        self._patience = Patience(listener or Unheard(), tuple(waits_s))
+        self._patience = Patience(listener or Silent(), tuple(waits_s))
         self.endpoint = str(constants.ENDPOINT)
 
     def sign_in(self, address: Address) -> str:

@@ -1,7 +1,8 @@
-"""How far an upload, a download or a check is, and who is told."""
+"""How far an upload, a download or a check of files is."""
 
 from dataclasses import dataclass
-from typing import Protocol
+
+from synthgen.progress import ProgressListener
 
 
 @dataclass(frozen=True)
@@ -16,28 +17,11 @@ class Transfer:
     of_bytes: int
 
 
-class TransferListener(Protocol):
-    """Who is told what happens to files."""
-
-    def say(self, line: str) -> None:
-        """Tell one line."""
-
-    def show(self, transfer: Transfer) -> None:
-        """Tell how far the work is."""
-
-
-class Unheard:
-    """A listener that keeps everything to itself."""
-
-    def say(self, line: str) -> None:
-        """Drop the line."""
-
-    def show(self, transfer: Transfer) -> None:
-        """Drop the progress."""
+TransferListener = ProgressListener[Transfer]
 
 
 class Meter:
-    """Counts files and bytes of one piece of work, and tells a listener."""
+    """Counts files and bytes of one piece of work, and reports to a listener."""
 
     def __init__(self, what: str, of_files: int, of_bytes: int, listener: TransferListener) -> None:
         self._what, self._of_files, self._of_bytes = what, of_files, of_bytes

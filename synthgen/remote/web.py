@@ -9,7 +9,8 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 import synthgen
 from synthgen.errors import RemoteError
-from synthgen.remote.progress import TransferListener, Unheard
+from synthgen.progress import Silent
+from synthgen.remote.progress import TransferListener
 from synthgen.remote.resume import LONGEST_WAIT_S, PASSING, TIMEOUT_S, WAITS_S, PassingError, Patience, Wanted, pour
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class WebFolder:
         """
         self._base = address.rstrip("/")
         _check_address(self._base)
-        self._patience = Patience(listener or Unheard(), tuple(waits_s))
+        self._patience = Patience(listener or Silent(), tuple(waits_s))
         parts = urlsplit(self._base)
         self.address = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
         """Without a user's name and password."""

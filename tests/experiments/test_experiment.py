@@ -13,6 +13,7 @@ from synthgen.errors import SynthgenError
 from synthgen.generator.phantoms.phantom import PhantomOptions, make_phantoms
 from synthgen.generator.runs.options import RunOptions
 from synthgen.generator.runs.run import run
+from synthgen.progress import Silent
 from synthgen.specs.files import load_spec
 from synthgen.storage.atomic_files import file_sha256
 from synthgen.training.evaluation.errors import Prediction
@@ -22,7 +23,6 @@ from synthgen.training.experiments.tuning import Tuning, merged, predict, scan_b
 from synthgen.training.loop.checkpoint import load_checkpoint, save_checkpoint
 from synthgen.training.loop.config import Recipe, load_recipe
 from synthgen.training.loop.device import Machine
-from synthgen.training.loop.job import Silent
 from synthgen.training.scans.build import build
 from synthgen.training.scans.formats.landmark_files import read_landmarks
 from synthgen.training.scans.scan_set import read_scanset

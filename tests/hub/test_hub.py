@@ -24,10 +24,11 @@ from synthgen.generator.dataset.folder import open_dataset, seal_dataset
 from synthgen.generator.dataset.verify import verify_dataset
 from synthgen.generator.hub.pull import PullOptions, pull, verify_remote
 from synthgen.generator.hub.push import push
+from synthgen.progress import Silent
 from synthgen.remote.address import Address, parse_address
 from synthgen.remote.hub import Hub
 from synthgen.remote.hub_files import Change
-from synthgen.remote.progress import Meter, Unheard
+from synthgen.remote.progress import Meter
 from synthgen.remote.publish import PushOptions
 from synthgen.storage.sample import encode_sample, sample_key
 from synthgen.storage.tar import pack_end, pack_member
@@ -110,7 +111,7 @@ def test_what_is_read_before_the_push_has_ended_is_no_dataset(hub, address, seal
     remote = client()
     remote.create(address, private=False)
     paths = tuple(path for path in tree(sealed) if path.endswith((".tar", ".parquet", ".png")))
-    remote.upload(address, sealed, Change("shards", paths), Meter("", 0, 0, Unheard()))
+    remote.upload(address, sealed, Change("shards", paths), Meter("", 0, 0, Silent()))
 
     with pytest.raises(
         RemoteError, match=r"is no dataset of synthgen, or not pushed to its end .it lacks spec/spec.yaml"
@@ -184,7 +185,7 @@ def test_other_files_in_the_repository_are_left_alone(hub, address, sealed, tmp_
     (tmp_path / "notebook.ipynb").write_text("{}")
     remote = client()
     remote.create(address, private=False)
-    remote.upload(address, tmp_path, Change("notes", ("notebook.ipynb",)), Meter("", 0, 0, Unheard()))
+    remote.upload(address, tmp_path, Change("notes", ("notebook.ipynb",)), Meter("", 0, 0, Silent()))
     report = push(sealed, address, hub=client())
 
     assert "notebook.ipynb" in client().files(report.address)
@@ -520,7 +521,7 @@ def test_a_malicious_repository_writes_nothing_outside(hub, address, folder, tmp
     change_file(folder, plan.path, packed + pack_end(len(packed)))
     remote = client()
     remote.create(address, private=False)
-    remote.upload(address, folder, Change("evil", tuple(tree(folder))), Meter("", 0, 0, Unheard()))
+    remote.upload(address, folder, Change("evil", tuple(tree(folder))), Meter("", 0, 0, Silent()))
     root = tmp_path / "deep" / "er" / "out"
 
     with pytest.raises(DatasetError, match=r"leads out of its folder|could run code"):
@@ -540,7 +541,7 @@ def test_checksums_that_lead_out_of_the_folder_are_refused(hub, address, folder,
     remote.create(address, private=False)
     for line, expected in ((f"{'0' * 64}  ../evil\n", "is no checksum"), (f"{'0' * 64}  evil\n", "is no file of this")):
         (folder / "SHA256SUMS").write_text(sums + line)
-        remote.upload(address, folder, Change("evil", tuple(tree(folder))), Meter("", 0, 0, Unheard()))
+        remote.upload(address, folder, Change("evil", tuple(tree(folder))), Meter("", 0, 0, Silent()))
         with pytest.raises((DatasetError, RemoteError), match=expected):
             pull(address, tmp_path / "out", hub=client())
 
@@ -551,7 +552,7 @@ def test_a_file_that_is_not_what_the_checksums_say_is_refused(hub, address, fold
     (folder / plan.path).write_bytes((folder / plan.path).read_bytes()[:-1] + b"x")
     remote = client()
     remote.create(address, private=False)
-    remote.upload(address, folder, Change("evil", tuple(tree(folder))), Meter("", 0, 0, Unheard()))
+    remote.upload(address, folder, Change("evil", tuple(tree(folder))), Meter("", 0, 0, Silent()))
 
     with pytest.raises(RemoteError, match=f"{plan.path}: is not what its SHA256SUMS says"):
         pull(address, tmp_path / "out", hub=client())

@@ -19,10 +19,11 @@ from support.fake_scansets import scan_set, volume_scan
 from support.hub_process import point_client, point_endpoint, sent_bytes
 
 from synthgen.errors import RemoteError, SynthgenError
+from synthgen.progress import Silent
 from synthgen.remote.address import Address, parse_address
 from synthgen.remote.hub import Hub
 from synthgen.remote.hub_files import Change
-from synthgen.remote.progress import Meter, Unheard
+from synthgen.remote.progress import Meter
 from synthgen.remote.publish import PushOptions
 from synthgen.specs.domain import Domain
 from synthgen.specs.files import load_spec
@@ -41,7 +42,6 @@ from synthgen.training.loop.checkpoint import (
 )
 from synthgen.training.loop.config import Recipe
 from synthgen.training.loop.device import Machine
-from synthgen.training.loop.job import Silent
 from synthgen.training.networks.paper_net import build_model
 from synthgen.training.scans.table import settings_of
 
@@ -109,7 +109,7 @@ def client(listener=None) -> Hub:
 def put(address, folder, paths=None) -> None:
     """Upload files as anybody could."""
     client().create(address, private=False)
-    client().upload(address, folder, Change("put", paths or tuple(tree(folder))), Meter("", 0, 0, Unheard()))
+    client().upload(address, folder, Change("put", paths or tuple(tree(folder))), Meter("", 0, 0, Silent()))
 
 
 def landmarks(model, scan, depth_model=None):

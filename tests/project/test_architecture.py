@@ -58,7 +58,7 @@ THEIRS = {
     "pose_spaces": {"numpy", "scipy", "yaml"},
     "shape_spaces": {"numpy", "scipy", "yaml"},
     "blender_assets": {"numpy", "scipy", "platformdirs"},
-    "generator": {"numpy", "scipy", "PIL", "pyarrow", "psutil", "filelock", "rich", "matplotlib"},
+    "generator": {"numpy", "scipy", "PIL", "pyarrow", "psutil", "filelock", "matplotlib"},
     "training": {"numpy", "scipy", "PIL", "pyarrow", "pydantic", "pydantic_core", "psutil", "torch", "safetensors",
                  "tensorboard", "SimpleITK", "h5py", "sklearn", "matplotlib", "webdataset"},
 }  # fmt: skip
@@ -77,7 +77,7 @@ ONLY_IN = {
     "httpx2": ("synthgen/remote/web.py",),
     "isal": ("training/streaming/shard_reader.py",),
     "typer": ("synthgen/cli/",),
-    "rich": ("synthgen/cli/", "generator/runs/terminal.py"),
+    "rich": ("synthgen/cli/",),
     "SimpleITK": ("training/scans/", "generator/phantoms/"),
 }
 INSIDE_FUNCTIONS = {"anny", "torch", "bpy", "bmesh", "mathutils", "matplotlib", "huggingface_hub", "httpx2"}

@@ -19,9 +19,10 @@ from synthgen.generator.bodies.draw import Recipe
 from synthgen.generator.dataset.folder import Dataset, open_dataset
 from synthgen.generator.pipeline import open_pipeline
 from synthgen.generator.runs.options import RunOptions
-from synthgen.generator.runs.progress import Progress, RunReport, Silent
+from synthgen.generator.runs.progress import Progress, RunReport
 from synthgen.generator.runs.resources import Machine
 from synthgen.generator.runs.run import run
+from synthgen.progress import Silent
 from synthgen.specs.files import load_spec
 from synthgen.specs.spec import ResolvedSpec
 from synthgen.storage.sample import encode_sample

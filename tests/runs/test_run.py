@@ -20,10 +20,10 @@ from synthgen.generator.dataset.folder import GUARD
 from synthgen.generator.dataset.clear import clear_dataset
 from synthgen.generator.runs.progress import Board, Progress, RunReport
 from synthgen.generator.runs.options import RunOptions, check_target, select_shards
-from synthgen.generator.runs.resources import WORKER_MEMORY, Machine, control_groups, disk_needed, fit_workers, size
+from synthgen.generator.runs.resources import WORKER_MEMORY, Machine, control_groups, disk_needed, fit_workers
+from synthgen.quantities import byte_size, duration
 from synthgen.generator.runs.run import run
 from synthgen.generator.dataset.shards import plan_shards
-from synthgen.generator.runs.terminal import clock
 from synthgen.generator.runs.worker import ShardOutcome
 from synthgen.specs.spec import ResolvedSpec
 from synthgen.specs.files import dump_spec, load_spec
@@ -301,7 +301,7 @@ def external_cluster(tmp_path: Path, *worker_options: str):
 
     try:
         start(scheduler, "--port", "0", "--dashboard-address", "127.0.0.1:0")
-        until(port_file.exists)
+        until(lambda: port_file.exists() and port_file.stat().st_size)
         start(worker, "--memory-limit", "0", *worker_options)
         yield json.loads(port_file.read_text())["address"], processes[0]
     finally:
@@ -459,7 +459,7 @@ def test_progress_counts_samples_and_survives_a_shard_that_starts_again():
 
 
 def test_amounts_are_written_for_people():
-    assert [size(n) for n in (0, 999, 1500, 450_000_000, 2.5e9, 3e12)] == [
+    assert [byte_size(n) for n in (0, 999, 1500, 450_000_000, 2.5e9, 3e12)] == [
         "0 bytes",
         "999 bytes",
         "1.5 kB",
@@ -467,7 +467,7 @@ def test_amounts_are_written_for_people():
         "2.5 GB",
         "3.0 TB",
     ]
-    assert [clock(s) for s in (0, 61, 3723, 180_000)] == ["0:00:00", "0:01:01", "1:02:03", "2 d 2:00:00"]
+    assert [duration(s) for s in (0, 61, 3723, 180_000)] == ["0:00:00", "0:01:01", "1:02:03", "2 d 2:00:00"]
 
 
 def test_the_estimate_of_the_disk_holds_for_what_was_written(reference):

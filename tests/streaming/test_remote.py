@@ -24,11 +24,13 @@ from support.static_server import Fault, StaticServer
 
 from synthgen.errors import DatasetError, RemoteError, SynthgenError
 from synthgen.generator.dataset.folder import seal_dataset
+from synthgen.progress import Silent
+from synthgen.quantities import byte_size
 from synthgen.remote.address import Address
 from synthgen.remote.content_cache import ContentCache, cache_folder
 from synthgen.remote.hub import Hub
 from synthgen.remote.hub_files import Change
-from synthgen.remote.progress import Meter, Unheard
+from synthgen.remote.progress import Meter
 from synthgen.remote.resume import PassingError, Patience, Wanted, pour
 from synthgen.remote.web import WebFolder
 from synthgen.training.loop.config import Rate, Recipe
@@ -83,7 +85,7 @@ def published(folder, tmp_path_factory):
         point_client(patch, hub)
         remote, address = Hub(waits_s=(0, 0, 0)), Address("tester/balls")
         remote.create(address, private=False)
-        remote.upload(address, folder, Change("first", tuple(tree(folder))), Meter("", 0, 0, Unheard()))
+        remote.upload(address, folder, Change("first", tuple(tree(folder))), Meter("", 0, 0, Silent()))
     yield hub
     hub.stop()
 
@@ -171,7 +173,7 @@ def test_the_second_run_fetches_checksums_alone(site, hub, cache):
 
 def test_a_branch_that_moves_is_not_followed(folder, hub, tmp_path):
     address = Address("tester/moving")
-    remote, meter = Hub(waits_s=(0, 0, 0)), Meter("", 0, 0, Unheard())
+    remote, meter = Hub(waits_s=(0, 0, 0)), Meter("", 0, 0, Silent())
     remote.create(address, private=False)
     remote.upload(address, folder, Change("first", tuple(tree(folder))), meter)
     commit = remote.resolve(address).revision
@@ -295,7 +297,7 @@ class Line:
 def test_whatever_is_cut_the_file_is_whole_or_there_is_an_error(data, cuts, ranges):
     line, sink, wanted = Line(data, list(cuts), ranges), io.BytesIO(), Wanted("file", len(data), 0)
     try:
-        Patience(Unheard(), (0, 0)).fill(wanted, sink, lambda: line.append(sink, wanted))
+        Patience(Silent(), (0, 0)).fill(wanted, sink, lambda: line.append(sink, wanted))
     except PassingError:
         assert len(cuts) >= 3  # so often without anything new
     else:
@@ -528,6 +530,8 @@ def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path):
 def test_where_and_how_much_is_said_before_it_comes(site, cache, folder):
     dataset, told = opened(site, cache), Told()
     size = sum(shard.bytes for shard in dataset.shards)
+    first = next(shard for shard in dataset.shards if shard.split == "train")
+    part = byte_size(first.bytes + sum(shard.bytes for shard in dataset.shards if shard.split != "train"))
     announce(dataset, None, told)
     every_block(dataset)
     announce(dataset, 1, told)
@@ -535,9 +539,9 @@ def test_where_and_how_much_is_said_before_it_comes(site, cache, folder):
     announce(open_dataset(open_source(folder)), None, told)
 
     assert told.lines == [
-        f"{site.url}: at most {size / 1e6:.1f} MB in 18 shards, kept in {cache.root}; 0.0 MB are there already",
-        f"{site.url}: at most 0.1 MB in 3 shards, kept in {cache.root}; 0.1 MB are there already",
-        f"{site.url}: at most {size / 1e6:.1f} MB in 18 shards; nothing is kept, and what does not stay in memory is "
+        f"{site.url}: at most {byte_size(size)} in 18 shards, kept in {cache.root}; 0 bytes are there already",
+        f"{site.url}: at most {part} in 3 shards, kept in {cache.root}; {byte_size(first.bytes)} are there already",
+        f"{site.url}: at most {byte_size(size)} in 18 shards; nothing is kept, and what does not stay in memory is "
         "fetched again each epoch",
     ]
 
@@ -581,7 +585,7 @@ def test_the_command_trains_from_an_address(site, tmp_path):
     done, refused = run(), run("--no-cache")
 
     assert done.returncode == 0, done.stderr
-    assert f"kept in {tmp_path / 'cache'}; 0.0 MB are there already" in done.stderr
+    assert f"kept in {tmp_path / 'cache'}; 0 bytes are there already" in done.stderr
     assert kept(ContentCache(tmp_path / "cache"))
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "--cache: value" in refused.stderr

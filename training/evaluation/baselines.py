@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from synthgen.geometry import Floats
 from synthgen.randomness.seeding import stream
 from synthgen.storage.depth import normalize_depth
-from synthgen.training.evaluation.errors import landmark_depths_mm
+from synthgen.training.evaluation.errors import known_mean, landmark_depths_mm
 from synthgen.training.scans.scan_set import Scan
 
 NEIGHBOURS = 3
@@ -117,16 +117,9 @@ def mean_annotation(neighbours: Neighbours, landmarks_px: Floats) -> Floats:
 
     """
     near = np.where((neighbours.rows >= 0)[..., None, None], landmarks_px[neighbours.rows], np.nan)
-    usual = _known_mean(landmarks_px, axis=0)
-    mean = _known_mean(near, axis=1)
+    usual = known_mean(landmarks_px, axis=0)
+    mean = known_mean(near, axis=1)
     return np.where(np.isfinite(mean), mean, usual)
-
-
-def _known_mean(values: Floats, axis: int) -> Floats:
-    known = np.isfinite(values)
-    counts = known.sum(axis=axis)
-    sums = np.where(known, values, 0).sum(axis=axis)
-    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
 
 
 @dataclass(frozen=True)
@@ -202,7 +195,7 @@ def mean_depths(train: Sequence[Scan], test: Sequence[Scan], *, normalized: bool
     codings = [_coding(scan) if normalized else (0.0, 1.0) for scan in (*train, *test)]
     known = [(landmark_depths_mm(scan) - mean) / deviation
              for scan, (mean, deviation) in zip(train, codings[: len(train)], strict=True)]  # fmt: skip
-    usual = _known_mean(np.stack(known), axis=0)
+    usual = known_mean(np.stack(known), axis=0)
     return np.stack([usual * deviation + mean for mean, deviation in codings[len(train) :]])
 
 

@@ -146,3 +146,11 @@ def _in_plane(scan: Scan, points_px: Floats) -> tuple[Floats, Floats]:
 def _in_space(scans: Sequence[Scan], points_px: Floats, depth_mm: Floats) -> Floats:
     predicted = [to_source(*one) for one in zip(scans, points_px, depth_mm, strict=True)]
     return np.linalg.norm(np.stack(predicted) - np.stack([scan.landmarks_mm for scan in scans]), axis=2)
+
+
+def known_mean(values: Floats, axis: int) -> Floats:
+    """Return the means along an axis of what is not NaN; NaN where nothing is known."""
+    known = np.isfinite(values)
+    counts = known.sum(axis=axis)
+    sums = np.where(known, values, 0).sum(axis=axis)
+    return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)

@@ -7,7 +7,7 @@ import numpy as np
 
 from synthgen.geometry import Floats
 from synthgen.pictures.pixels import landmark_colours
-from synthgen.training.evaluation.errors import Prediction
+from synthgen.training.evaluation.errors import Prediction, known_mean
 from synthgen.training.evaluation.paper_results import METHODS, PaperResults, paper_results
 from synthgen.training.evaluation.plot_style import (
     Bars,
@@ -126,7 +126,7 @@ def examples(scans: ScanSet, predictions: Mapping[str, Prediction], results: Res
             for axes, n in zip(row[1:], chosen, strict=True):
                 scan = scans.scans[n]
                 draw_scan(axes, scan, points[n], theme)
-                title = f"{scan.id[:16]}: {_known_mean(mine[n]):.1f} {unit}"
+                title = f"{scan.id[:16]}: {float(known_mean(mine[n], axis=0)):.1f} {unit}"
                 axes.set_title(title, fontsize=9, color=theme.ink, parse_math=False)
         return page
 
@@ -183,20 +183,15 @@ def _paper_depths(paper: PaperResults, names: Sequence[str]) -> Bars:
 
 def _spread(errors: Floats) -> list[int]:
     """Return scans evenly spaced in the order of their mean errors (N, K), those without any left out."""
-    means = np.array([_known_mean(row) for row in errors])
+    means = known_mean(errors, axis=1)
     order = np.argsort(means, kind="stable")[: int(np.isfinite(means).sum())]
     places = np.unique(np.linspace(0, max(len(order) - 1, 0), _TILES).round().astype(int))
     return [int(order[place]) for place in places] if len(order) else []
 
 
-def _known_mean(values: Floats) -> float:
-    known = values[np.isfinite(values)]
-    return float(known.mean()) if known.size else float("nan")
-
-
 def _common_image(axes: Any, scans: ScanSet, points_px: Floats, theme: Theme) -> None:
     truth = scans.stacked("landmarks_px")
-    mean = np.array([[_known_mean(truth[:, k, axis]) for axis in range(2)] for k in range(truth.shape[1])])
+    mean = known_mean(truth, axis=0)
     _silhouette(axes, scans.stacked("mask").mean(axis=0), theme)
     _crosses(axes, mean + points_px - truth, theme)
     _rings(axes, mean, theme)

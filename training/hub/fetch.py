@@ -14,11 +14,12 @@ from functools import partial
 from pathlib import Path
 
 from synthgen.errors import RemoteError
+from synthgen.progress import Silent
 from synthgen.remote.address import Address
 from synthgen.remote.content_cache import VARIABLE, ContentCache, cache_folder
 from synthgen.remote.hub import Hub
 from synthgen.remote.hub_files import RemoteFile
-from synthgen.remote.progress import Meter, TransferListener, Unheard
+from synthgen.remote.progress import Meter, TransferListener
 from synthgen.storage.atomic_files import file_sha256, write_file
 from synthgen.training.experiments.cross_validation import MAX_PRIOR_BYTES, PRIOR
 from synthgen.training.loop.checkpoint import CARD, MAX_CARD_BYTES, WEIGHTS, TensorFile, parse_card
@@ -48,7 +49,7 @@ def fetch_model(
     """
     if address.kind != "model":
         raise RemoteError(f"{address}: is a dataset; give the address of a model, hf://owner/name")
-    listener, root = listener or Unheard(), cache or cache_folder()
+    listener, root = listener or Silent(), cache or cache_folder()
     if _COMMIT.fullmatch(address.revision) and _is_whole(_folder(root, address)):
         return _folder(root, address)
     hub = hub or Hub(listener)

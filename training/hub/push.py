@@ -11,9 +11,10 @@ from pathlib import Path
 import torch
 
 from synthgen.errors import RemoteError, SynthgenError
+from synthgen.progress import Silent
 from synthgen.remote.address import Address
 from synthgen.remote.hub import Hub
-from synthgen.remote.progress import TransferListener, Unheard
+from synthgen.remote.progress import TransferListener
 from synthgen.remote.publish import Content, PushOptions, PushReport, Remote, look, publish
 from synthgen.storage.atomic_files import write_file
 from synthgen.storage.dataset_paths import MANIFEST
@@ -68,7 +69,7 @@ def push_model(
             something else, or the Hub cannot be used. The text says which.
 
     """
-    options, listener = options or PushOptions(), listener or Unheard()
+    options, listener = options or PushOptions(), listener or Silent()
     hub = hub or Hub(listener)
     account = hub.sign_in(address)
     listener.say(f"checking {root}")

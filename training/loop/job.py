@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 from torch import Tensor
 
+from synthgen.progress import ProgressListener
 from synthgen.specs.domain import Domain
 from synthgen.specs.spec import ResolvedSpec
 from synthgen.training.loop.checkpoint import TrainedOn, label_space
@@ -61,24 +61,7 @@ class Progress:
     seconds_left: float
 
 
-class Listener(Protocol):
-    """Who is told what a training does."""
-
-    def say(self, line: str) -> None:
-        """Tell one line."""
-
-    def show(self, progress: Progress) -> None:
-        """Tell how far the training is; called with every line of the log."""
-
-
-class Silent:
-    """A listener that keeps everything to itself."""
-
-    def say(self, line: str) -> None:
-        """Drop the line."""
-
-    def show(self, progress: Progress) -> None:
-        """Drop the progress."""
+Listener = ProgressListener[Progress]
 
 
 def dataset_job(

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from synthgen.errors import SynthgenError
+from synthgen.progress import Silent
 from synthgen.randomness.seeding import stream
 from synthgen.training.loop.checkpoint import (
     Checkpoint,
@@ -25,7 +26,7 @@ from synthgen.training.loop.checkpoint import (
     save_checkpoint,
 )
 from synthgen.training.loop.device import Machine
-from synthgen.training.loop.job import Job, Keeping, Listener, Progress, Silent
+from synthgen.training.loop.job import Job, Keeping, Listener, Progress
 from synthgen.training.loop.log import CsvLog, Line, Log, TensorBoardLog
 from synthgen.training.loop.optimizer import build_optimizer, remember, remembered
 from synthgen.training.loop.out_of_memory import is_out_of_memory, largest_batch

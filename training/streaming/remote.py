@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 from synthgen.errors import DatasetError, RemoteError
+from synthgen.progress import Silent
+from synthgen.quantities import byte_size
 from synthgen.remote.address import Address, is_remote, parse_address
 from synthgen.remote.content_cache import ContentCache
 from synthgen.remote.hub import Hub
 from synthgen.remote.hub_files import RemoteFile
-from synthgen.remote.progress import TransferListener, Unheard
+from synthgen.remote.progress import TransferListener
 from synthgen.remote.resume import Wanted
 from synthgen.remote.web import WebFolder
 from synthgen.storage.dataset_paths import CHECKSUMS
@@ -89,7 +91,7 @@ class RemoteSource:
 
         """
         self.place, self.cache = place, cache
-        self._progress = _Progress(listener or Unheard())
+        self._progress = _Progress(listener or Silent())
         content = io.BytesIO()
         wanted = Wanted(f"{place.address}/{CHECKSUMS}", None, MAX_FILE_BYTES)
         place.fill(CHECKSUMS, wanted, content, lambda _: None)
@@ -155,7 +157,7 @@ class RemoteSource:
 
     def __getstate__(self) -> dict[str, Any]:
         """Give another process what it needs; nobody listens there."""
-        return self.__dict__ | {"place": self.place.quiet(), "_progress": _Progress(Unheard())}
+        return self.__dict__ | {"place": self.place.quiet(), "_progress": _Progress(Silent())}
 
 
 class _Progress:
@@ -171,7 +173,7 @@ class _Progress:
         self._bytes += size
         if time.monotonic() - self._told >= _LINE_EVERY_S:
             self._told = time.monotonic()
-            self._listener.say(f"downloading: {self._files} files, {in_words(self._bytes)} so far")
+            self._listener.say(f"downloading: {self._files} files, {byte_size(self._bytes)} so far")
 
     def done(self) -> None:
         """Add a file."""
@@ -225,17 +227,12 @@ def announce(dataset: Dataset, samples: int | None, listener: TransferListener) 
             needed.append(shard)
         left -= shard.samples if shard.split == "train" else 0
     size = sum(shard.bytes for shard in needed)
-    told = f"{source.address}: at most {in_words(size)} in {len(needed)} shards"
+    told = f"{source.address}: at most {byte_size(size)} in {len(needed)} shards"
     if source.cache is None:
         listener.say(f"{told}; nothing is kept, and what does not stay in memory is fetched again each epoch")
         return
     missing = size - sum(shard.bytes for shard in needed if source.cache.has(shard.sha256, shard.bytes))
-    listener.say(f"{told}, kept in {source.cache.root}; {in_words(size - missing)} are there already")
+    listener.say(f"{told}, kept in {source.cache.root}; {byte_size(size - missing)} are there already")
     free = source.cache.free_bytes()
     if missing > free:
-        listener.say(f"{source.cache.root}: only {in_words(free)} are free there; name another folder by --cache")
-
-
-def in_words(size: int) -> str:
-    """Write bytes for people: 1.5 GB."""
-    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+        listener.say(f"{source.cache.root}: only {byte_size(free)} are free there; name another folder by --cache")
