@@ -1,7 +1,7 @@
 """From an index to a posed, placed and labelled body: everything before the pixels."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,8 +143,8 @@ class Scene:
                     waiting.append(recipe)
                     problem = (recipe.index, where, depth)
                 else:
-                    recipe.pose["redraws"] = float(attempt)
-                    possible[recipe.index] = recipe, body
+                    pose = recipe.pose | {"redraws": float(attempt)}
+                    possible[recipe.index] = replace(recipe, pose=pose), body
             if not waiting:
                 return [possible[recipe.index] for recipe in recipes]
         index, where, depth = problem
