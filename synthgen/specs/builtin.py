@@ -1,4 +1,4 @@
-"""The built-in specs, spaces and presets by name: YAML files in the installed folders, read as files."""
+"""The built-in specs, spaces and presets by name: YAML files in the installed packages."""
 
 from difflib import get_close_matches
 from importlib.util import find_spec
@@ -19,7 +19,7 @@ _FOLDERS: dict[Kind, tuple[str, str]] = {
     "artefacts": ("synthgen.specs", "presets/artefacts"),
 }
 _NOT_SPACES = {"joints"}
-"""The joints' own limits, which lie beside the pose spaces."""
+"""The joints' limits, stored beside the pose spaces."""
 TITLES: dict[Kind, str] = {
     "spec": "spec",
     "landmarks": "landmark set",
@@ -32,7 +32,7 @@ TITLES: dict[Kind, str] = {
 
 
 def folder(kind: Kind) -> Path:
-    """Return the installed folder of one kind; its package is located, not imported."""
+    """Return the installed folder of one kind, without importing its package."""
     package, below = _FOLDERS[kind]
     spec = find_spec(package)
     if spec is None or not spec.submodule_search_locations:
@@ -46,15 +46,15 @@ def names(kind: Kind) -> tuple[str, ...]:
 
 
 def read_named(kind: Kind, name: str) -> Document:
-    """Read the built-in of this name, or refuse with the nearest name and all names."""
+    """Read the built-in of this name; an unknown name raises a SpecError that lists the known ones."""
     known = names(kind)
     if name not in known:
-        raise SpecError(f'no {TITLES[kind]} is named "{name[:60]}"; {suggestion(name, known)}')
+        raise SpecError(f'unknown {TITLES[kind]} "{name[:60]}"; {suggestion(name, known)}')
     return read_yaml(folder(kind) / f"{name}.yaml", f"{TITLES[kind]} {name}.yaml")
 
 
 def suggestion(name: str, known: tuple[str, ...]) -> str:
-    """Return the fix for an unknown name: the nearest known one, and all of them where they are few."""
+    """Return the fix for an unknown name: the closest known one, and the first 40 of all."""
     nearest = get_close_matches(name, known, n=1, cutoff=0.6)
     listed = ", ".join(known[:40]) + (" …" if len(known) > 40 else "") if known else "none"
     return f'did you mean "{nearest[0]}"? Known: {listed}' if nearest else f"use one of: {listed}"

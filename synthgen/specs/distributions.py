@@ -1,8 +1,8 @@
-"""The small vocabulary in which a spec says how a number is drawn.
+"""The distributions from which a spec's numbers are drawn.
 
 Each distribution is a frozen model tagged by ``kind``; in YAML a bare number means a constant. ``draw(rng, n)`` takes
-a number of uniforms from ``rng`` that depends on ``n`` and on the distribution's kind alone, never on the values
-drawn, so that changing a bound moves no other draw of the same stream.
+a number of uniforms from ``rng`` that depends only on ``n`` and the distribution's kind, never on the values drawn, so
+that changing a bound does not affect other draws of the same stream.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 Floats = NDArray[np.float64]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-"""A finite number; text and booleans are refused rather than converted."""
+"""A finite number; text and booleans are rejected, not converted."""
 Weight = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 
 
@@ -30,7 +30,7 @@ class Constant(_Distribution):
     value: Number = Field(description="The number, in the unit of the field.")
 
     def draw(self, rng: np.random.Generator, n: int) -> Floats:
-        """Return the value n times, (n,) float64; nothing is taken from ``rng``."""
+        """Return the value n times, (n,) float64; ``rng`` is not used."""
         return np.full(n, self.value)
 
     def support(self) -> tuple[float, float]:
@@ -60,7 +60,7 @@ class Uniform(_Distribution):
 
 
 class Normal(_Distribution):
-    """A normal distribution truncated to two bounds (cut off there, not heaped up)."""
+    """A normal distribution truncated to two bounds (not clipped to them)."""
 
     kind: Literal["normal"]
     mean: Number = Field(description="Mean before truncation, in the unit of the field.")
@@ -84,7 +84,7 @@ class Normal(_Distribution):
 
 
 class Beta(_Distribution):
-    """A beta distribution stretched from [0, 1] to two bounds."""
+    """A beta distribution scaled from [0, 1] to two bounds."""
 
     kind: Literal["beta"]
     alpha: Number = Field(gt=0, description="First shape parameter, above 0; equal to beta: symmetric.")
@@ -99,7 +99,7 @@ class Beta(_Distribution):
 
     def draw(self, rng: np.random.Generator, n: int) -> Floats:
         """Draw n values, (n,) float64, by inverting the distribution function of one uniform each."""
-        from scipy.special import betaincinv  # noqa: PLC0415 (scipy takes longer to load than all the rest of the spec)
+        from scipy.special import betaincinv  # noqa: PLC0415 (scipy takes longer to load than everything else here)
 
         return _between(betaincinv(self.alpha, self.beta, rng.random(n)), self.low, self.high)
 
@@ -114,7 +114,7 @@ class Choice(_Distribution):
     kind: Literal["choice"]
     values: tuple[Number, ...] = Field(min_length=1, description="The numbers, in the unit of the field.")
     weights: tuple[Weight, ...] | None = Field(
-        default=None, description="One weight for each value, at least 0; they need not add up to 1. Default: equal."
+        default=None, description="One weight for each value, at least 0; they need not sum to 1. Default: equal."
     )
 
     @model_validator(mode="after")
@@ -133,12 +133,12 @@ class Choice(_Distribution):
 
 
 class Mixture(_Distribution):
-    """One of several distributions, chosen anew for each value."""
+    """One of several distributions, chosen independently for each value."""
 
     kind: Literal["mixture"]
     parts: tuple["Distribution", ...] = Field(min_length=1, description="The distributions to choose from.")
     weights: tuple[Weight, ...] | None = Field(
-        default=None, description="One weight for each part, at least 0; they need not add up to 1. Default: equal."
+        default=None, description="One weight for each part, at least 0; they need not sum to 1. Default: equal."
     )
 
     @model_validator(mode="after")
@@ -147,7 +147,7 @@ class Mixture(_Distribution):
         return self
 
     def draw(self, rng: np.random.Generator, n: int) -> Floats:
-        """Draw n values, (n,) float64; every part draws n, so the same amount is taken whatever is chosen."""
+        """Draw n values, (n,) float64; every part draws n, so consumption does not depend on the choice."""
         picked = _pick(rng.random(n), self.weights, len(self.parts))
         drawn = np.stack([part.draw(rng, n) for part in self.parts])
         return cast("Floats", np.take_along_axis(drawn, picked[None, :], axis=0)[0])
@@ -165,7 +165,7 @@ def _constant_of(value: Any) -> Any:
 
 
 class _NumberAsConstant:
-    """Annotation: a bare number stands for a constant, in validation and in the JSON schema."""
+    """Annotation: a bare number means a constant, in validation and in the JSON schema."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_before_validator_function(_constant_of, handler(source))
@@ -185,7 +185,7 @@ Mixture.model_rebuild()
 
 
 class HasSupport(Protocol):
-    """What `Within` needs to know of a distribution."""
+    """What `Within` needs to know about a distribution."""
 
     def support(self) -> tuple[float, float]:
         """Return the smallest and the largest value that can be drawn."""
@@ -216,22 +216,22 @@ class Within:
 
 def _require_order(low: float, high: float) -> None:
     if low > high:
-        raise PydanticCustomError("order", "{text}", {"text": f"low {low:g} is above high {high:g}; exchange them"})
+        raise PydanticCustomError("order", "{text}", {"text": f"low {low:g} is above high {high:g}; swap them"})
 
 
 def _require_weights(weights: tuple[float, ...] | None, n: int, what: str) -> None:
     if weights is None:
         return
     if len(weights) != n:
-        text = f"{len(weights)} weights for {n} {what}; give one weight for each of the {what}"
+        text = f"{len(weights)} weights for {n} {what}; give one weight for each"
         raise PydanticCustomError("weights", "{text}", {"text": text, "field": ("weights",)})
     if sum(weights) <= 0:
-        text = "all weights are 0; make at least one larger"
+        text = "all weights are 0; make at least one positive"
         raise PydanticCustomError("weights", "{text}", {"text": text, "field": ("weights",)})
 
 
 def _between(fraction: Floats, low: float, high: float) -> Floats:
-    """Interpolate without overflow at the largest numbers, and never outside the bounds by rounding."""
+    """Interpolate without overflow for the largest numbers, and without rounding beyond the bounds."""
     return np.clip(low * (1 - fraction) + high * fraction, low, high)
 
 
@@ -246,7 +246,7 @@ def _possible(items: Sequence[T], weights: tuple[float, ...] | None) -> list[T]:
 
 
 def _standard_normal_between(uniforms: Floats, low: float, high: float) -> Floats:
-    """Draw a standard normal truncated to [low, high] from uniforms (n,), exact far out in either tail too."""
+    """Draw a standard normal truncated to [low, high] from uniforms (n,), accurate far into either tail."""
     if low > 0:  # the distribution function is only precise in its lower tail
         return -_standard_normal_between(1 - uniforms, -high, -low)
     from scipy.special import log_ndtr, ndtri_exp  # noqa: PLC0415 (as above)

@@ -1,4 +1,4 @@
-"""The common domain: what datasets, scan sets and networks must share to be used together."""
+"""The domain: what datasets, scan sets and networks must have in common to be used together."""
 
 import json
 import re
@@ -11,15 +11,15 @@ from synthgen.storage.sample import MAX_LANDMARKS
 
 _NAME = re.compile("[a-z][a-z0-9_]{0,47}")
 MAX_SIDE = 2048
-"""Pixels of a patch, as of the spec's image."""
+"""Maximum side of a patch in pixels, as for the spec's image."""
 
 
 @dataclass(frozen=True)
 class Domain:
-    """The patches that a network takes, and the landmarks that it finds."""
+    """The patches that a network takes, and the landmarks that it predicts."""
 
     model: str
-    """``hand`` or ``body``; right hands are mirrored to left ones."""
+    """``hand`` or ``body``; right hands are mirrored."""
     width: int
     """Pixels."""
     height: int
@@ -27,11 +27,11 @@ class Domain:
     landmarks: tuple[str, ...]
     """Names, in the order of every label."""
     framing: str
-    """JSON of the spec's framing; its description is dropped."""
+    """JSON of the spec's framing, without its description."""
 
     @property
     def patch_framing(self) -> Framing:
-        """The framing as the spec has it."""
+        """The framing as in the spec."""
         return Framing.model_validate(json.loads(self.framing))
 
     def __post_init__(self) -> None:
@@ -47,10 +47,10 @@ class Domain:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Return the domain that `to_json` told.
+        """Return the domain that `to_json` wrote.
 
         Raises:
-            TypeError, ValueError, AttributeError: It is something else.
+            TypeError, ValueError, AttributeError: The data is not a domain.
 
         """
         domain = cls(**{**data, "landmarks": tuple(data["landmarks"])})
@@ -59,20 +59,20 @@ class Domain:
         if not all(type(text) is str for text in texts) or not all(
             type(n) is int and 0 < n <= MAX_SIDE for n in numbers
         ):
-            raise ValueError(f"a domain's names are text, its sizes whole numbers up to {MAX_SIDE}")
+            raise ValueError(f"a domain's names must be text, its sizes integers up to {MAX_SIDE}")
         if domain.model not in {"hand", "body"} or not 0 < len(domain.landmarks) <= MAX_LANDMARKS:
-            raise ValueError(f"a domain is of a hand or a body, with 1 to {MAX_LANDMARKS} landmarks")
+            raise ValueError(f"a domain's model must be hand or body, with 1 to {MAX_LANDMARKS} landmarks")
         if not all(_NAME.fullmatch(name) for name in domain.landmarks):
-            raise ValueError("a landmark's name has small letters, digits and underscores")
-        domain.patch_framing  # noqa: B018 (refuses what is no framing)
+            raise ValueError("a landmark's name consists of lowercase letters, digits and underscores")
+        domain.patch_framing  # noqa: B018 (rejects an invalid framing)
         return domain
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain data that `from_json` reads back equal."""
+        """Return plain data from which `from_json` restores an equal domain."""
         return {**asdict(self), "landmarks": list(self.landmarks)}
 
     def difference(self, other: "Domain") -> str:
-        """Return what differs first, such as ``landmarks: a, b here, c there``; empty where nothing does."""
+        """Return the first difference, such as ``landmarks: a, b here, c there``; empty if there is none."""
         for field in ("model", "landmarks", "width", "height", "framing"):
             here, there = getattr(self, field), getattr(other, field)
             if here != there:

@@ -1,6 +1,6 @@
 """Draws tables of named numbers for several samples at once, the common kinds in one vectorized step.
 
-Each number has a substream of its own, so that it depends neither on the others nor on the other samples.
+Each number has its own substream, so it depends neither on the other numbers nor on the other samples.
 """
 
 from collections.abc import Iterable, Mapping
@@ -50,19 +50,19 @@ class DrawTable:
 
 
 class _Places:
-    """Where the numbers of one kind stand, and their substreams."""
+    """The columns of the numbers of one kind, and their substreams."""
 
     def __init__(self, entries: list[tuple[int, int, Any]]) -> None:
         self.at: NDArray[np.intp] = np.array([i for i, _, _ in entries], dtype=np.intp)
         self._codes = np.array([code for _, code, _ in entries], dtype=np.uint64)
 
     def draw(self, streams: Streams) -> Floats:
-        """Draw a uniform for each, (n, N)."""
+        """Draw one uniform for each, (n, N)."""
         return streams.uniforms(self._codes)
 
 
 class TruncatedNormals:
-    """Truncated normal distributions (N,), prepared for inverting their distribution functions."""
+    """Truncated normal distributions (N,), prepared for evaluating their quantile functions."""
 
     def __init__(self, mean: Floats, sd: Floats, low: Floats, high: Floats) -> None:
         self._mean, self._low, self._high = mean, low, high
@@ -74,21 +74,21 @@ class TruncatedNormals:
         self._sd = np.where(flip, -sd, sd)
 
     def quantile(self, u: Floats) -> Floats:
-        """Return the values (n, N) below which the fractions u (n, N) of the distributions lie."""
+        """Return the quantiles (n, N) for the probabilities u (n, N)."""
         u = self._low_end + self._direction * u
-        u = np.minimum(np.maximum(u, _TINY), _BELOW_ONE)  # the logarithm of 0 would warn
+        u = np.minimum(np.maximum(u, _TINY), _BELOW_ONE)  # avoids warnings about log(0)
         logs = np.logaddexp(self._log_a + np.log1p(-u), self._log_b + np.log(u))
         values = self._mean + self._sd * ndtri_exp(np.minimum(logs, 0.0))
         return cast("Floats", np.minimum(np.maximum(values, self._low), self._high))
 
 
 def rounded(values: Floats, decimals: int) -> Floats:
-    """Round numbers to the nearest multiples of a power of ten, as they will be stored."""
+    """Round numbers to a number of decimals, as they will be stored."""
     scale = 10.0**decimals
     return np.rint(values * scale) / scale
 
 
 def named(names: Iterable[str], values: Floats) -> list[dict[str, float]]:
-    """Return the rows of values (n, names) as tables by name."""
+    """Return the rows of values (n, names) as dictionaries by name."""
     names = tuple(names)
     return [dict(zip(names, row, strict=True)) for row in values.tolist()]

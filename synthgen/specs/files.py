@@ -1,4 +1,4 @@
-"""Specs as files: reading, checking, writing, and the built-in ones."""
+"""Spec files: reading, checking, writing, and the built-in specs."""
 
 import hashlib
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ OVERRIDES = ("count", "seed", "engine")
 
 
 def load_spec(source: str | Path, overrides: Mapping[str, Any] | None = None) -> ResolvedSpec:
-    """Return the resolved spec of a file, or of a built-in name where no such file exists.
+    """Return the resolved spec of a file, or of a built-in name if no such file exists.
 
     Args:
         source: Path of a YAML file, or a built-in name with or without ``.yaml``.
-        overrides: Values for count, seed or engine that replace the file's; None leaves the file's.
+        overrides: Values for count, seed or engine that replace the file's; None keeps the file's.
 
     Raises:
-        SpecError: There is no such file or name, or a value in it is wrong.
+        SpecError: There is no such file or name, or a value in it is invalid.
 
     """
     given = {key: value for key, value in (overrides or {}).items() if value is not None}
@@ -38,14 +38,14 @@ def load_spec(source: str | Path, overrides: Mapping[str, Any] | None = None) ->
 
 
 def parse_spec(document: Document, given: Mapping[str, Any] | None = None) -> ResolvedSpec:
-    """Return the resolved spec of a document; target files keep the paths and digests that stand there.
+    """Return the resolved spec of a document; paths and digests of target files are kept as written.
 
     Args:
         document: The YAML document.
         given: Values that replace the document's.
 
     Raises:
-        SpecError: A value is wrong.
+        SpecError: A value is invalid.
 
     """
     given = given or {}
@@ -62,11 +62,11 @@ def parse_spec(document: Document, given: Mapping[str, Any] | None = None) -> Re
 
 
 def dump_spec(spec: ResolvedSpec, *, portable: bool = False) -> str:
-    """Return YAML of the spec that `load_spec` reads back equal.
+    """Return YAML from which `load_spec` restores an equal spec.
 
     Args:
         spec: The spec.
-        portable: Keep only the names of target files, for publishing: the digests say which files they were.
+        portable: Keep only the file names of target files, for publishing; their digests identify them.
 
     """
     data = plain(spec)
@@ -77,9 +77,9 @@ def dump_spec(spec: ResolvedSpec, *, portable: bool = False) -> str:
 
 
 def init_text(name: str) -> str:
-    """Return the commented YAML of a built-in spec, to be edited."""
+    """Return the commented YAML of a built-in spec, for editing."""
     name = name.removesuffix(".yaml")
-    read_named("spec", name)  # refuses an unknown name
+    read_named("spec", name)  # rejects an unknown name
     return (folder("spec") / f"{name}.yaml").read_text(encoding="utf-8")
 
 
@@ -89,13 +89,13 @@ def json_schema() -> dict[str, Any]:
 
 
 def _find(path: Path) -> tuple[Document, Path]:
-    """Return the document and the folder that its relative paths start from."""
+    """Return the document and the folder to which its relative paths refer."""
     if path.is_file():
         return read_yaml(path), path.resolve().parent
     stem = path.name.removesuffix(".yaml").removesuffix(".yml")
     if path.parent == Path() and stem in names("spec"):
         return read_named("spec", stem), Path.cwd()
-    reason = "is a folder" if path.is_dir() else "no such file, and no built-in spec of that name"
+    reason = "is a folder" if path.is_dir() else "no such file and no built-in spec with that name"
     raise SpecError(f"{path}: {reason}; {suggestion(stem, BUILTIN)}")
 
 
@@ -113,7 +113,7 @@ def _with_target_files(spec: ResolvedSpec, base: Path, document: Document) -> Re
 def _located(target: TargetFile, base: Path) -> TargetFile:
     """Return the target file with its absolute path and its digest.
 
-    A file that is gone is no mistake where its digest is known: a published spec can still be read and compared.
+    A missing file is no error if its digest is known: a published spec can still be read and compared.
     """
     path = (base / Path(target.path).expanduser()).resolve()
     try:
@@ -125,6 +125,6 @@ def _located(target: TargetFile, base: Path) -> TargetFile:
         text = f'value "{target.path}" cannot be read ({error.strerror}); give the path of a .target file'
         raise SpecError(text) from None
     if target.sha256 not in {None, digest}:
-        text = f'value "{target.path}" is not the file that sha256 tells of; restore it, or remove sha256'
+        text = f'value "{target.path}" does not match sha256; restore the file, or remove sha256'
         raise SpecError(text)
     return target.model_copy(update={"path": str(path), "sha256": digest})

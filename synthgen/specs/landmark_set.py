@@ -1,4 +1,4 @@
-"""Landmark sets: named points of the base mesh, in a fixed order."""
+"""Landmark sets: named points on the base mesh, in a fixed order."""
 
 from typing import Annotated, Literal
 
@@ -15,15 +15,15 @@ class Landmark(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Name = Field(description="Name in the labels, such as thumb or left_knee.")
-    vertex: int | None = Field(None, ge=0, description="Vertex of the MakeHuman base mesh (hm08), from 0.")
+    vertex: int | None = Field(None, ge=0, description="Vertex index in the MakeHuman base mesh (hm08), from 0.")
     towards: str | None = Field(
-        None, description="Bone to whose head the landmark lies on the way from the vertex, below the skin."
+        None, description="Bone: the landmark lies on the line from the vertex to this bone's head, below the skin."
     )
     share: Number | None = Field(
-        None, gt=0, lt=1, description="How far on the way towards the bone's head, above 0 (vertex), below 1 (head)."
+        None, gt=0, lt=1, description="Position on that line, above 0 (vertex), below 1 (bone's head)."
     )
     joint: str | None = Field(None, description="Bone whose head is the landmark; the point lies inside the body.")
-    mirror_of: str | None = Field(None, description="Name of the landmark of the other side that this one mirrors.")
+    mirror_of: str | None = Field(None, description="Name of the landmark on the other side that this one mirrors.")
 
     @model_validator(mode="after")
     def _one_definition(self) -> "Landmark":
@@ -45,7 +45,7 @@ class LandmarkSet(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    model: Literal["hand", "body"] = Field(description="The model that the vertices belong to.")
+    model: Literal["hand", "body"] = Field(description="The model to which the vertices belong.")
     description: str = Field("", description="What the set is for, and its source.")
     landmarks: tuple[Landmark, ...] = Field(min_length=1, max_length=256, description="The landmarks, in order.")
 
@@ -59,7 +59,7 @@ class LandmarkSet(BaseModel):
         seen = {landmark.name: landmark for landmark in self.landmarks}
         if len(seen) != len(self.landmarks):
             twice = next(name for name in self.names if self.names.count(name) > 1)
-            msg = f"landmark {twice} is named twice; give each landmark a name of its own"
+            msg = f"landmark {twice} appears twice; give each landmark a unique name"
             raise ValueError(msg)
         for landmark in self.landmarks:
             if landmark.mirror_of is not None:

@@ -1,4 +1,4 @@
-"""Turns what pydantic finds wrong with a spec into one line: field, value, fix."""
+"""Turn pydantic's validation errors into one line: field, value, fix."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -17,23 +17,23 @@ Details = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class _Place:
-    """Where in the data something is wrong."""
+    """Where in the data the error is."""
 
     path: Path
     owners: list[Any]
-    """The types that the last key was looked up in."""
+    """The types in which the last key was looked up."""
     types: list[Any]
     """The types that the value may have."""
 
 
 def spec_error(error: ValidationError, schema: Any, data: Any, place: Callable[[Path], str]) -> SpecError:
-    """Return the first complaint as one line.
+    """Return the first error as one line.
 
     Args:
         error: What pydantic raised.
         schema: The type that was validated: a model, or a union of models.
-        data: What was given, as plain data.
-        place: Names the file, and the line where it can, of a path in the data.
+        data: The input, as plain data.
+        place: Returns the file and, if known, the line of a path in the data.
 
     """
     found = _relevant([dict(item) for item in error.errors(include_url=False)])
@@ -41,19 +41,19 @@ def spec_error(error: ValidationError, schema: Any, data: Any, place: Callable[[
     at = _walk(schema, data, first["loc"])
     at = replace(at, path=at.path + tuple(first.get("ctx", {}).get("field", ())))
     others = len({_walk(schema, data, item["loc"]).path for item in found}) - 1
-    more = f" ({others} more to mend)" if others else ""
+    more = f" ({others} more to fix)" if others else ""
     parts = (place(at.path), path_text(at.path), _text(first, at) + more)
     return SpecError(": ".join(part for part in parts if part))
 
 
 def path_text(path: Path) -> str:
-    """Write a path as ``shape.groups[0].sex``."""
+    """Format a path as ``shape.groups[0].sex``."""
     text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
     return text.removeprefix(".")
 
 
 def value_text(value: Any) -> str:
-    """Write a value for a message: short, on one line, text in quotes."""
+    """Format a value for a message: short, on one line, text in quotes."""
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
     text = json.dumps(value, ensure_ascii=False, default=str)
@@ -61,7 +61,7 @@ def value_text(value: Any) -> str:
 
 
 def _relevant(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Drop what only follows from another mistake; unknown keys come first, because they explain missing ones."""
+    """Drop errors that are caused by another one; unknown keys come first, because they explain missing ones."""
     other_kinds = [e["loc"][:-1] for e in found if e["type"] == "literal_error" and e["loc"][-1:] == ("kind",)]
     rest = [e for e in found if not any(e["loc"][: len(loc)] == loc for loc in other_kinds)] or found
     causes = [e for e in rest if not any(len(o["loc"]) > len(e["loc"]) and _starts(o, e) for o in rest)]
@@ -73,7 +73,7 @@ def _starts(longer: Details, shorter: Details) -> bool:
 
 
 def _walk(schema: Any, data: Any, loc: Path) -> _Place:
-    """Follow pydantic's location, which puts the tags of unions between the keys; ``beta`` is both a tag and a key."""
+    """Follow pydantic's location, which has the tags of unions between the keys; ``beta`` is both a tag and a key."""
     path: Path = ()
     types = owners = members(schema)
     for position, part in enumerate(loc):
@@ -100,7 +100,7 @@ def _is_field(types: Iterable[Any], part: str | int) -> bool:
 
 
 def members(annotation: Any) -> list[Any]:
-    """List the members of nested unions and annotations."""
+    """Return the members of nested unions and annotations."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return members(get_args(annotation)[0])

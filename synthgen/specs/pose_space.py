@@ -13,16 +13,16 @@ from synthgen.specs.distributions import Distribution, Within
 
 
 class Angle(BaseModel):
-    """One degree of freedom: a draw, plus shared factors, kept within limits."""
+    """One degree of freedom: its own draw plus shared factors, clipped to limits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    draw: Distribution = Field(description="The part of the angle that is drawn on its own, degrees.")
+    draw: Distribution = Field(description="The part of the angle that is drawn independently, degrees.")
     factors: dict[str, float] = Field(
         default_factory=dict, description="Degrees added per unit of a shared factor, by the factor's name."
     )
     limits_deg: tuple[float, float] | None = Field(
-        None, description="Narrower limits than the joint's own, degrees; angles beyond are set to the limit."
+        None, description="Limits narrower than the joint's own, degrees; angles beyond are clipped."
     )
 
 
@@ -35,12 +35,12 @@ class JointPoseSpace(BaseModel):
     description: str = Field("", description="Which poses these are, and the source.")
     factors: dict[str, Distribution] = Field(default_factory=dict, description="Latent factors shared by many joints.")
     angles: dict[str, Angle] = Field(
-        description="Degrees of freedom by name; on a body, a name without left_ or right_ draws each side on its own."
+        description="Degrees of freedom by name; on a body, names without left_ or right_ are drawn once per side."
     )
 
 
 class ExamplePose(BaseModel):
-    """One example pose: angles in degrees; what is left out is 0."""
+    """One example pose: angles in degrees; omitted angles are 0."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -57,7 +57,7 @@ class ExamplePoseSpace(BaseModel):
     description: str = Field("", description="Which poses these are, and the source.")
     examples: tuple[ExamplePose, ...] = Field(min_length=2, description="The examples; at least two.")
     position: Annotated[Distribution, Within(0, 1)] = Field(
-        description="Where between the two examples the pose lies, 0 to 1."
+        description="Position of the pose between the two examples, 0 to 1."
     )
     jitter_deg: Distribution = Field(description="Added to every angle that any example names, degrees.")
 

@@ -1,6 +1,6 @@
-"""The reference of the spec, docs/spec.md, written from the models themselves.
+"""The reference of the spec, docs/spec.md, generated from the models.
 
-``python -m synthgen.specs.reference > docs/spec.md`` brings the page up to date.
+``python -m synthgen.specs.reference > docs/spec.md`` updates the page.
 """
 
 import sys
@@ -29,7 +29,7 @@ _DISTRIBUTIONS = (
 
 
 def reference_markdown() -> str:
-    """Return the page."""
+    """Return the whole page."""
     return "\n".join(_page()) + "\n"
 
 
@@ -51,7 +51,7 @@ def _page() -> Iterator[str]:
 
 
 def _section(model: type[BaseModel], shown: set[type[BaseModel]], level: str) -> Iterator[str]:
-    """Describe a model, then the models in its fields, each once on the page."""
+    """Describe a model, then the models in its fields, each only once on the page."""
     if model in shown:
         return
     shown.add(model)
@@ -74,11 +74,11 @@ def _default(field: FieldInfo) -> str:
         return "required"
     if isinstance(default, BaseModel):
         default = plain(default)
-    return "left out" if default is None else f"`{value_text(default)}`"
+    return "none" if default is None else f"`{value_text(default)}`"
 
 
 def _type(annotation: Any) -> str:
-    """Write a type for readers of YAML."""
+    """Format a type for people who write YAML."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _type(arguments[0])
@@ -92,7 +92,7 @@ def _type(annotation: Any) -> str:
         return f"list of {_type(arguments[0])}"
     if origin is dict:
         return f"mapping of names to {_type(arguments[1])}"
-    words_of = {str: "text", int: "whole number", float: "number", bool: "`true` or `false`"}
+    words_of = {str: "text", int: "integer", float: "number", bool: "`true` or `false`"}
     return words_of.get(annotation) or f"{annotation.__name__}"
 
 
@@ -117,19 +117,20 @@ def _first_line(model: type[BaseModel]) -> str:
 
 _INTRODUCTION = """# The spec
 
-A spec says what to render. It is a YAML file, short because every part may be a built-in name.
+A spec is a YAML file that says what to render. It can be short, because every part may be a built-in name.
 Built-in specs: {builtin}. `synthgen spec init hand` writes a copy to edit, `synthgen spec show hand.yaml` prints a spec
-with every part written out, and `synthgen spec schema` prints the JSON schema, with which editors complete and check.
+with every part written out, and `synthgen spec schema` prints the JSON schema, for completion and checks in editors.
 
-Lengths are mm and angles degrees. Unknown keys are refused. Relative paths start from the spec's own folder.
-A sample's recipe depends on the spec without its count, and on the sample's index; so another count keeps the samples
-that both have. The dataset's identity (`spec_sha256`) is everything but the count, the descriptions and the paths of
-target files (their content counts). YAML is read as YAML 1.2: `no` and `on` are text, `2.2e6` is a number.
+Lengths are in mm, angles in degrees. Unknown keys are rejected. Relative paths are relative to the spec's folder.
+A sample's recipe depends on the spec (without its count) and on the sample's index, so changing the count keeps the
+samples that both datasets contain. The dataset's identity (`spec_sha256`) covers everything except the count, the
+descriptions and the paths of target files (their content is covered). The syntax is YAML 1.2: `no` and `on` are text,
+`2.2e6` is a number.
 
 This page is generated from the code: `python -m synthgen.specs.reference > docs/spec.md` updates it."""
 _DISTRIBUTION_TEXT = (
-    "Where a value is a distribution, write a number, which is drawn always, or a mapping with a `kind`,\n"
-    "such as `{kind: uniform, low: 0, high: 80}`."
+    "If a value is a distribution, write a number, which is a constant, or a mapping with a `kind`, such as\n"
+    "`{kind: uniform, low: 0, high: 80}`."
 )
 
 if __name__ == "__main__":

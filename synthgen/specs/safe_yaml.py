@@ -1,7 +1,7 @@
-"""YAML as a user may safely be given to write: numbers as YAML 1.2 reads them, no tags, no duplicate keys, no bombs.
+"""A safe subset of YAML for users' files: numbers as in YAML 1.2, no tags, no duplicate keys, no alias bombs.
 
-Everything that cannot be read is one `SpecError` that names the file and the line. The lines of all values are kept,
-so that a later complaint about a value can name its line too.
+Anything unreadable raises a `SpecError` that names the file and the line. The line of every value is kept, so that
+later errors about a value can name its line too.
 """
 
 import re
@@ -16,7 +16,7 @@ from synthgen.errors import SpecError
 
 MAX_BYTES = 1_000_000
 MAX_NODES = 50_000
-"""Values in a file after its aliases are written out; this is what an alias bomb runs into."""
+"""Maximum number of values in a file after expanding its aliases; stops alias bombs."""
 MAX_DEPTH = 40
 _TAG = "tag:yaml.org,2002:"
 _INT = re.compile(r"^[-+]?[0-9][0-9_]*$")
@@ -27,7 +27,7 @@ _WORDS: dict[str, Any] = {"": None, "~": None, "null": None, "true": True, "fals
 
 @dataclass(frozen=True)
 class Document:
-    """What a YAML file holds, and where."""
+    """The content of a YAML file, with line numbers."""
 
     data: Any
     """Mappings, lists, text, numbers, booleans and None."""
@@ -37,14 +37,14 @@ class Document:
     """The file's name for messages."""
 
     def place(self, path: tuple[str | int, ...]) -> str:
-        """Return ``file:line`` of a value, or of the nearest thing around it."""
+        """Return ``file:line`` of a value, or of the closest enclosing one."""
         while path and path not in self.lines:
             path = path[:-1]
         return f"{self.where}:{self.lines[path]}" if path in self.lines else self.where
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML ships no types
-    """Stops early at what cannot be a spec."""
+    """Stops early at files with too many values."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML's own protocol; filled below)
     nodes = 0
@@ -57,7 +57,7 @@ class _Loader(yaml.SafeLoader):  # type: ignore[misc]  # PyYAML ships no types
 
 
 class _Dumper(yaml.SafeDumper):  # type: ignore[misc]  # PyYAML ships no types
-    """Quotes what either YAML 1.1 or this reader would take for a number."""
+    """Quotes text that either YAML 1.1 or this reader would parse as a number."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -71,7 +71,7 @@ for _tool in (_Loader, _Dumper):
 
 
 def read_yaml(path: Path, where: str | None = None) -> Document:
-    """Read a file of at most 1 MB that holds one mapping."""
+    """Read a file of at most 1 MB that contains one mapping."""
     where = where or str(path)
     try:
         with path.open("rb") as file:
@@ -82,9 +82,9 @@ def read_yaml(path: Path, where: str | None = None) -> Document:
 
 
 def parse_yaml(content: bytes, where: str) -> Document:
-    """Parse one YAML document that is a mapping; ``where`` names it in messages."""
+    """Parse one YAML document that is a mapping; ``where`` is its name in messages."""
     if len(content) > MAX_BYTES:
-        raise SpecError(f"{where}: larger than 1 MB, which no spec is; check that this is the right file")
+        raise SpecError(f"{where}: larger than 1 MB, too large for a spec; check that this is the right file")
     try:
         text = content.decode("utf-8-sig")
         root = yaml.compose(text, Loader=_Loader)
@@ -93,20 +93,20 @@ def parse_yaml(content: bytes, where: str) -> Document:
         raise SpecError(f"{where}:{line}: not UTF-8 text; give a YAML file") from None
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
-        raise SpecError(f"{where}:{line}: holds control characters; give a YAML file") from None
+        raise SpecError(f"{where}:{line}: contains control characters; give a YAML file") from None
     except yaml.YAMLError as error:
         raise SpecError(_syntax_message(error, where)) from None
     except RecursionError:
         raise SpecError(f"{where}: nested deeper than {MAX_DEPTH} levels; flatten it") from None
     if not isinstance(root, yaml.MappingNode):
         found = "nothing" if root is None else _KINDS.get(type(root), "text")
-        raise SpecError(f"{where}: holds {found}; write a mapping of keys to values, such as `name: hand`")
+        raise SpecError(f"{where}: contains {found}; write a mapping of keys to values, such as `name: hand`")
     builder = _Builder(where)
     return Document(builder.build(root, (), ()), builder.lines, where)
 
 
 def to_yaml(data: Any) -> str:
-    """Write plain data as YAML that `parse_yaml` reads back equal, keys in their order."""
+    """Return YAML from which `parse_yaml` restores equal data, keys in their order."""
     return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None))
 
 
@@ -114,7 +114,7 @@ _KINDS = {yaml.SequenceNode: "a list", yaml.ScalarNode: "a single value"}
 
 
 class _Builder:
-    """Turns YAML nodes to data, counting what aliases repeat."""
+    """Converts YAML nodes to data, counting what aliases repeat."""
 
     def __init__(self, where: str) -> None:
         self.where, self.count, self.lines = where, 0, dict[tuple[str | int, ...], int]()
@@ -142,7 +142,7 @@ class _Builder:
             if not isinstance(key_node, yaml.ScalarNode):
                 self.refuse(key_node, "a key that is not text; write `key: value`")
             if key in result:
-                self.refuse(key_node, f'key "{key}" stands twice in one mapping; remove one of them')
+                self.refuse(key_node, f'duplicate key "{key}"; remove one of the two')
             self.lines[(*path, key)] = key_node.start_mark.line + 1
             result[key] = self.build(value_node, (*path, key), above)
         return result
@@ -159,7 +159,7 @@ class _Builder:
             if kind == "float" and _FLOAT.match(text):
                 return float(text.replace(".inf", "inf").replace(".nan", "nan"))
         except ValueError:
-            self.refuse(node, f"{text[:20]}… is no usable number; write fewer digits")
+            self.refuse(node, f"{text[:20]}… is not a valid number; write fewer digits")
         return self.check_tag(node, "str")
 
     def check_tag(self, node: yaml.Node, expected: str) -> None:
@@ -175,5 +175,5 @@ def _syntax_message(error: yaml.YAMLError, where: str) -> str:
     problem = str(getattr(error, "problem", None) or "unreadable")
     line = f":{mark.line + 1}" if mark is not None else ""
     if "'\\t'" in problem or (mark is not None and mark.buffer is not None and mark.buffer[mark.pointer] == "\t"):
-        return f"{where}{line}: a tab; indent with spaces"
-    return f"{where}{line}: not YAML ({problem}); check indentation, colons and quotes"
+        return f"{where}{line}: contains a tab; indent with spaces"
+    return f"{where}{line}: invalid YAML ({problem}); check indentation, colons and quotes"

@@ -17,7 +17,7 @@ class Who(BaseModel):
     scale: float = Field(1.0, ge=0, le=5, description="Factor on the deviation from the distribution's mean.")
 
 
-def _form(value: Any) -> str:  # whatever the YAML holds
+def _form(value: Any) -> str:  # any YAML value
     kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
     return "who" if kind == "who" else "distribution"
 
@@ -29,31 +29,33 @@ Targets = dict[str, Annotated[Distribution, Within(-1, 1)]]
 
 
 class ShapeGroup(BaseModel):
-    """One group of people, such as the women of a space."""
+    """One group of people, such as all women of a space."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     weight: float = Field(1.0, gt=0, description="Relative frequency of the group.")
     sex: Literal["male", "female"] = Field(description="The group's sex.")
     age_years: Annotated[Distribution, Within(0, 90)] = Field(description="Age in years, 0 to 90.")
-    height: Phenotype = Field(Who(), description="MakeHuman's height phenotype: short 0, tall 1; who, or 0 to 1.")
+    height: Phenotype = Field(Who(), description="MakeHuman's height phenotype: 0 short, 1 tall; `who`, or 0 to 1.")
     weight_phenotype: Phenotype = Field(
-        Who(), description="MakeHuman's weight phenotype: thin 0, fat 1; who, or 0 to 1."
+        Who(), description="MakeHuman's weight phenotype: 0 thin, 1 fat; `who`, or 0 to 1."
     )
-    muscle: Phenotype = Field(Who(), description="MakeHuman's muscle phenotype; who, or 0 to 1.")
-    proportions: Phenotype = Field(Who(), description="MakeHuman's proportions phenotype; who, or 0 to 1.")
+    muscle: Phenotype = Field(Who(), description="MakeHuman's muscle phenotype; `who`, or 0 to 1.")
+    proportions: Phenotype = Field(Who(), description="MakeHuman's proportions phenotype; `who`, or 0 to 1.")
     targets: Targets = Field(
         default_factory=dict,
-        description="Local targets by their MakeHuman name, in [-1, 1]; a name without its l- or r- moves both sides.",
+        description="Local targets by MakeHuman name, in [-1, 1]; a name without its l- or r- changes both sides.",
     )
 
 
 class TargetFile(BaseModel):
-    """A MakeHuman or MPFB2 target file of the user's own."""
+    """A user-supplied MakeHuman or MPFB2 target file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", description="Name under which the groups' targets draw it.")
+    name: str = Field(
+        pattern=r"^[A-Za-z][A-Za-z0-9_.-]*$", description="Name by which the groups' targets refer to it."
+    )
     path: str = Field(description="Path of the .target or .target.gz file, relative to the spec.")
     sha256: str | None = Field(None, description="Digest of the file; filled in when the spec is read.")
 
@@ -64,8 +66,10 @@ class ShapeSpace(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     description: str = Field("", description="Who the people are, and the source.")
-    groups: tuple[ShapeGroup, ...] = Field(min_length=1, description="Groups of people, drawn by their weights.")
-    targets: Targets = Field(
-        default_factory=dict, description="Local targets of every group; a group's own entry replaces this one."
+    groups: tuple[ShapeGroup, ...] = Field(
+        min_length=1, description="Groups of people, drawn in proportion to their weights."
     )
-    target_files: tuple[TargetFile, ...] = Field((), description="Target files of the user's own.")
+    targets: Targets = Field(
+        default_factory=dict, description="Local targets for every group; an entry in a group overrides the one here."
+    )
+    target_files: tuple[TargetFile, ...] = Field((), description="User-supplied target files.")

@@ -1,4 +1,4 @@
-"""The spec: what a user asks to be rendered, validated, with units and ranges."""
+"""The spec: what a user wants rendered, validated, with units and ranges."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ from synthgen.specs.shape_space import ShapeSpace
 
 
 def _whole(value: Any) -> Any:
-    """Let 2.2e6 be a whole number, and neither text nor true."""
+    """Accept 2.2e6 as an integer, but reject text and booleans."""
     if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, bool) or not isinstance(value, int):
@@ -61,26 +61,26 @@ class Image(_Part):
 
 
 class CameraSpace(_Part):
-    """How the camera sees the subject; all angles 0 is the dorsal view of a hand, the front of a body."""
+    """How the camera sees the subject; with all angles 0, a hand is seen from its back and a body from the front."""
 
     description: str = Field("", description="What the camera is for.")
     projection: Literal["orthographic", "perspective"] = Field(
         "orthographic", description="Orthographic, as scans are, or perspective."
     )
     distance_mm: Annotated[Distribution, Within(100, 100_000)] = Field(
-        Constant(value=1000.0), description="From the camera to the subject's middle, mm, 100 to 100000."
+        Constant(value=1000.0), description="Distance from the camera to the subject's centre, mm, 100 to 100000."
     )
     yaw_deg: Angle = Field(
         Constant(value=0.0),
-        description="Turn of the subject about the image's vertical axis (y), degrees, -180 to 180.",
+        description="Rotation of the subject about the image's vertical axis (y), degrees, -180 to 180.",
     )
     pitch_deg: Angle = Field(
         Constant(value=0.0),
-        description="Turn of the subject about the image's horizontal axis (x), degrees, -180 to 180.",
+        description="Rotation of the subject about the image's horizontal axis (x), degrees, -180 to 180.",
     )
     roll_deg: Angle = Field(
         Constant(value=0.0),
-        description="Turn of the subject in the image, about the optical axis (z), degrees, -180 to 180.",
+        description="Rotation of the subject in the image plane, about the optical axis (z), degrees, -180 to 180.",
     )
 
 
@@ -89,63 +89,63 @@ class Framing(_Part):
 
     description: str = Field("", description="What the framing is for.")
     aspect: Literal["keep", "stretch"] = Field(
-        "keep", description="Keep the silhouette's aspect, or stretch its box to the image."
+        "keep", description="Keep the silhouette's aspect ratio, or stretch its box to the image."
     )
     margin: Annotated[Distribution, Within(0, 0.5)] = Field(
-        Constant(value=0.05), description="Added at each free side, as a fraction of the silhouette's box, 0 to 0.5."
+        Constant(value=0.05), description="Added on each free side, as a fraction of the silhouette's box, 0 to 0.5."
     )
     offset_x: Offset = Field(
-        Constant(value=0.0), description="Place in the free play: -1 is the image's left, 0 the middle, 1 its right."
+        Constant(value=0.0), description="Horizontal position of the silhouette: -1 left, 0 centred, 1 right."
     )
     offset_y: Offset = Field(
-        Constant(value=0.0), description="Place in the free play: -1 is the image's top, 0 the middle, 1 its bottom."
+        Constant(value=0.0), description="Vertical position of the silhouette: -1 top, 0 centred, 1 bottom."
     )
     forearm_mm: Annotated[Distribution, Within(0, 80)] | None = Field(
         None,
-        description="Hands only: the image's lower border lies this far below the wrist crease, mm, 0 to 80.",
+        description="Hands only: distance of the image's lower border below the wrist crease, mm, 0 to 80.",
     )
 
 
 class Spec(_Part):
-    """What a user writes: its parts are written out, or the names of built-in ones."""
+    """What a user writes: each part is written out or is the name of a built-in one."""
 
-    name: Word = Field(description="Name of the dataset: small letters, digits and underscores.")
-    version: Whole = Field(1, ge=1, description="Version of the dataset, from 1; it stands in the shards' names.")
+    name: Word = Field(description="Name of the dataset: lowercase letters, digits and underscores.")
+    version: Whole = Field(1, ge=1, description="Version of the dataset, from 1; part of the shards' names.")
     model: Literal["hand", "body"] = Field(description="What is rendered.")
-    side: Literal["left", "right"] = Field("left", description="The patient's side: whose hand it is (hand only).")
+    side: Literal["left", "right"] = Field("left", description="The patient's side (hand only).")
     count: Whole = Field(ge=1, le=1_000_000_000, description="Number of samples, 1 to 1000000000.")
-    seed: Whole = Field(0, ge=0, lt=2**63, description="Seed of every draw; 0 is a seed like any other.")
+    seed: Whole = Field(0, ge=0, lt=2**63, description="Seed of all draws; 0 has no special meaning.")
     engine: Literal["blender", "raster"] = Field(
-        "blender", description="What renders the pixels: blender, the reference, or raster, its pixels much faster."
+        "blender", description="Rendering engine: blender, the reference, or raster, the same pixels much faster."
     )
     image: Image = Field(description="Size of the images.")
     landmarks: Annotated[Named | Annotated[LandmarkSet, Tag("inline")], Discriminator(_form)] = Field(
-        description="Landmark set: a name, or written out."
+        description="Landmark set: a name or a mapping."
     )
     shape: Annotated[Named | Annotated[ShapeSpace, Tag("inline")], Discriminator(_form)] = Field(
-        description="Shape space: a name, or written out."
+        description="Shape space: a name or a mapping."
     )
     pose: Annotated[Named | Annotated[PoseSpace, Tag("inline")], Discriminator(_form)] = Field(
-        description="Pose space: a name, or written out."
+        description="Pose space: a name or a mapping."
     )
     camera: Annotated[Named | Annotated[CameraSpace, Tag("inline")], Discriminator(_form)] = Field(
-        description="Camera: a name, or written out."
+        description="Camera: a name or a mapping."
     )
     framing: Annotated[Named | Annotated[Framing, Tag("inline")], Discriminator(_form)] = Field(
-        description="Framing: a name, or written out."
+        description="Framing: a name or a mapping."
     )
     artefacts: Annotated[Named | Annotated[Artefacts, Tag("inline")], Discriminator(_form)] = Field(
-        "none", description="Artefacts, applied when samples are streamed or previewed: a name, or written out."
+        "none", description="Artefacts, applied when samples are streamed or previewed: a name or a mapping."
     )
     depth_steps_per_mm: Number = Field(
-        20.0, ge=10, le=200, description="Steps of the stored 16-bit depth per mm, 10 to 200; 20 reaches over 3.2 m."
+        20.0, ge=10, le=200, description="Steps per mm of the stored 16-bit depth, 10 to 200; 20 covers over 3.2 m."
     )
 
 
 class ResolvedSpec(Spec):
-    """A spec whose names are replaced by their content: what everything but reading works with.
+    """A spec whose names are replaced by their content; all code except the readers works with it.
 
-    A sample's recipe is a pure function of the resolved spec without its count, and of the sample's index.
+    A sample's recipe is a pure function of the resolved spec (without its count) and the sample's index.
     """
 
     landmarks: LandmarkSet
@@ -158,11 +158,11 @@ class ResolvedSpec(Spec):
     @model_validator(mode="after")
     def _parts_fit_the_model(self) -> Self:
         if self.landmarks.model != self.model:
-            text = f"this set is of a {self.landmarks.model}, the spec's model is {self.model}; choose another set"
+            text = f"this set is for {self.landmarks.model}, but the spec's model is {self.model}; choose another set"
             raise PydanticCustomError("model", "{text}", {"text": text, "field": ("landmarks",)})
         if (self.framing.forearm_mm is None) == (self.model == "hand"):
             text = (
-                "missing, and a hand needs it; add 0 to 80" if self.model == "hand" else "only hands have it; remove it"
+                "missing; hands require it, give 0 to 80" if self.model == "hand" else "only hands have it; remove it"
             )
             raise PydanticCustomError("model", "{text}", {"text": text, "field": ("framing", "forearm_mm")})
         return self
@@ -188,19 +188,19 @@ def load_part(kind: Kind, name: str) -> Any:
 
 
 def name_of(kind: Kind, part: Any) -> str | None:
-    """Return the built-in name of a part, or None where it is the user's own."""
+    """Return the built-in name of a part, or None if the user defined it."""
     return next((name for name in names(kind) if load_part(kind, name) == part), None)
 
 
 def resolve(spec: Spec, document: Document | None = None) -> ResolvedSpec:
-    """Return the spec with every name replaced by its content; a resolved spec comes back equal.
+    """Return the spec with every name replaced by its content; a resolved spec is returned unchanged.
 
     Raises:
         SpecError: A name is unknown, or a part does not fit the spec's model.
 
     Args:
         spec: The spec.
-        document: Where it was read, so that a complaint can name the file and line.
+        document: Where it was read from, so that errors can name the file and line.
 
     """
     fields = {field: getattr(spec, field) for field in Spec.model_fields}
@@ -221,9 +221,9 @@ def resolve(spec: Spec, document: Document | None = None) -> ResolvedSpec:
 
 
 def spec_hash(spec: ResolvedSpec) -> str:
-    """Return the SHA-256 (hex) that identifies the dataset of a spec, whatever its count.
+    """Return the SHA-256 (hex) that identifies the dataset of a spec, independent of its count.
 
-    Names count as their content, target files as theirs, whatever their path; descriptions do not count.
+    Names and target files are hashed by content, not by name or path; descriptions are excluded.
     """
     identity = plain(spec, for_identity=True)
     del identity["count"]
@@ -232,16 +232,16 @@ def spec_hash(spec: ResolvedSpec) -> str:
 
 
 def difference(old: ResolvedSpec, new: ResolvedSpec) -> list[str]:
-    """Return one line ``field: old -> new`` for each thing that differs, the count included; empty for equal specs."""
+    """Return one line ``field: old -> new`` per difference, including the count; empty for equal specs."""
     return list(_differences("", plain(old, for_identity=True), plain(new, for_identity=True)))
 
 
 def plain(model: BaseModel, *, for_identity: bool = False) -> Any:
-    """Return a model as plain data, constants as bare numbers, without what is None.
+    """Return a model as plain data, with constants as bare numbers and without fields that are None.
 
     Args:
         model: A spec or a part of one.
-        for_identity: Leave out descriptions, and the path of a target file whose digest is known.
+        for_identity: Omit descriptions, and the path of a target file whose digest is known.
 
     """
     return _plain(model.model_dump(mode="json", exclude_none=True), for_identity)

@@ -470,7 +470,7 @@ def never_end(root):
         (tell_another_digest, "is not what its checkpoint.json says; tell its owner"),
         (swap_the_weights, "is not what its checkpoint.json says; tell its owner"),
         (tell_a_huge_network, "checkpoint.json: its files are not those of this network"),
-        (tell_a_huge_patch, "checkpoint.json: is damaged .a domain's names are text, its sizes whole numbers up to"),
+        (tell_a_huge_patch, "checkpoint.json: is damaged .a domain's names must be text, its sizes integers up to"),
         (nest_deeply, "checkpoint.json: is damaged"),
         (tell_another_framing, "checkpoint.json: is damaged"),
         (count_in_words, "checkpoint.json: is damaged .place: epoch"),

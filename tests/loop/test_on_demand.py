@@ -329,7 +329,7 @@ def test_workers_are_lowered_to_what_the_machine_carries():
         (["--data", "x", "--workers", "2"], "--workers: value 2; only applies to --spec"),
         (["--spec", "hand", "--workers", "0"], "--workers: value 0; give 1 or more"),
         (["--spec", "hand", "--steps", "3"], "--steps: value 3; give at least 30"),
-        (["--spec", "foot"], "foot: no such file, and no built-in spec of that name"),
+        (["--spec", "foot"], "foot: no such file and no built-in spec with that name"),
     ],
 )
 def test_mistakes_on_the_command_line_are_one_line(arguments, message, tmp_path, capsys, monkeypatch):

@@ -222,7 +222,7 @@ def test_a_published_spec_is_readable_without_its_target_files_but_not_with_othe
 
     assert spec_hash(published) == spec_hash(spec)
     (elsewhere / "nose.target").write_bytes(b"other")
-    assert "is not the file that sha256 tells of" in complaint(elsewhere, dump_spec(spec, portable=True))
+    assert "does not match sha256; restore the file" in complaint(elsewhere, dump_spec(spec, portable=True))
 
 
 # Mistakes: each one line, with the line of the file, the field, the value and the fix
@@ -230,7 +230,7 @@ def test_a_published_spec_is_readable_without_its_target_files_but_not_with_othe
 MISTAKES = [
     (with_value(("pose", "anlges"), {}), 'pose.anlges: unknown key; did you mean "angles"?'),
     (with_value(("cuont",), 3), 'cuont: unknown key; did you mean "count"?'),
-    (with_value(("image",), {"width": 96, "hieght": 96}), 'image.hieght: unknown key; did you mean "height"? Known: width, height (1 more to mend)'),
+    (with_value(("image",), {"width": 96, "hieght": 96}), 'image.hieght: unknown key; did you mean "height"? Known: width, height (1 more to fix)'),
     (with_value(("artefacts",), {"speckle": {"cuont": 3}}), 'artefacts.speckle.cuont: unknown key; did you mean "count"?'),
     (without("image"), "image: missing; add it (size of the images)"),
     (with_value(("count",), 0), "mine.yaml:3: count: value 0; give at least 1"),
@@ -244,13 +244,13 @@ MISTAKES = [
     (with_value(("name",), "My Hand"), 'name: value "My Hand"; give a name that matches'),
     (with_value(("model",), "hnad"), 'model: value "hnad"; did you mean "hand"? Known: hand, body'),
     (with_value(("engine",), "cycles"), 'engine: value "cycles"; use one of: blender'),
-    (with_value(("camera",), "hand_dosal"), 'camera: no camera is named "hand_dosal"; did you mean "hand_dorsal"? Known: body_ct,'),
-    (with_value(("camera",), "../specs/hand"), 'camera: no camera is named "../specs/hand"; use one of: body_ct,'),
+    (with_value(("camera",), "hand_dosal"), 'camera: unknown camera "hand_dosal"; did you mean "hand_dorsal"? Known: body_ct,'),
+    (with_value(("camera",), "../specs/hand"), 'camera: unknown camera "../specs/hand"; use one of: body_ct,'),
     (with_value(("camera",), 5), "camera: value 5; give a mapping, or a name"),
     (with_value(("camera",), {"yaw_deg": "x"}), 'camera.yaw_deg: value "x"; give a number, or a mapping with kind: constant, uniform'),
     (with_value(("camera",), {"yaw_deg": {"low": 1}}), "camera.yaw_deg: has no kind; add `kind:` with one of: constant, uniform"),
     (with_value(("camera",), {"yaw_deg": {"kind": "unifrom"}}), 'camera.yaw_deg: unknown kind "unifrom"; did you mean "uniform"?'),
-    (with_value(("camera",), {"yaw_deg": {"kind": "uniform", "low": 9, "high": 1}}), "camera.yaw_deg: low 9 is above high 1; exchange them"),
+    (with_value(("camera",), {"yaw_deg": {"kind": "uniform", "low": 9, "high": 1}}), "camera.yaw_deg: low 9 is above high 1; swap them"),
     (with_value(("camera",), {"yaw_deg": {"kind": "uniform", "low": -999, "high": 1}}), "camera.yaw_deg: draws from -999 to 1; keep it from -180 to 180"),
     (with_value(("camera",), {"yaw_deg": {"kind": "normal", "mean": 0, "sd": -1, "low": 0, "high": 1}}), "camera.yaw_deg.sd: value -1; give a number above 0"),
     (with_value(("camera",), {"yaw_deg": {"kind": "choice", "values": []}}), "camera.yaw_deg.values: value []; give at least 1"),
@@ -258,9 +258,9 @@ MISTAKES = [
     (with_value(("camera",), {"yaw_deg": {"kind": "mixture", "parts": [1, {"kind": "beta", "alpha": 1, "beta": 0}]}}), "camera.yaw_deg.parts[1].beta: value 0; give a number above 0"),
     (with_value(("camera",), {"yaw_deg": {"kind": "beta", "alpha": 1, "beat": 2}}), 'camera.yaw_deg.beat: unknown key; did you mean "beta"? Known: kind, alpha, beta, low, high (1 more'),
     (with_value(("camera",), {"yaw_deg": float("nan")}), "camera.yaw_deg.value: value NaN; give a finite number"),
-    (with_value(("framing",), "body"), "framing.forearm_mm: missing, and a hand needs it; add 0 to 80"),
+    (with_value(("framing",), "body"), "framing.forearm_mm: missing; hands require it, give 0 to 80"),
     (with_value(("framing",), {"forearm_mm": 200}), "framing.forearm_mm: value 200; keep it from 0 to 80"),
-    (with_value(("landmarks", "model"), "body"), "landmarks: this set is of a body, the spec's model is hand; choose another set"),
+    (with_value(("landmarks", "model"), "body"), "landmarks: this set is for body, but the spec's model is hand; choose another set"),
     (with_value(("shape", "groups"), []), "shape.groups: value []; give at least 1"),
     (with_value(("shape", "groups", 0, "targets"), {"beta": {"kind": "uniform", "low": 1, "high": 0}}), "shape.groups[0].targets.beta: low 1 is above high 0"),
     (with_target("nope.target"), 'shape.target_files[0].path: value "nope.target" cannot be read (No such file or directory); give the path'),
@@ -284,19 +284,19 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]\n" for i in range(1, 9)
 )
 TEXTS = {
-    "tab": ("name: x\nimage:\n\twidth: 3\n", "mine.yaml:3: a tab; indent with spaces"),
-    "duplicate": ("name: x\ncount: 1\nname: y\n", 'mine.yaml:3: key "name" stands twice in one mapping; remove one of them'),
-    "syntax": ("name: [x\ncount: 1\n", "mine.yaml:2: not YAML ("),
-    "list": ("- name: x\n", "mine.yaml: holds a list; write a mapping"),
-    "empty": ("", "mine.yaml: holds nothing; write a mapping"),
-    "word": ("hello", "mine.yaml: holds a single value; write a mapping"),
+    "tab": ("name: x\nimage:\n\twidth: 3\n", "mine.yaml:3: contains a tab; indent with spaces"),
+    "duplicate": ("name: x\ncount: 1\nname: y\n", 'mine.yaml:3: duplicate key "name"; remove one of the two'),
+    "syntax": ("name: [x\ncount: 1\n", "mine.yaml:2: invalid YAML ("),
+    "list": ("- name: x\n", "mine.yaml: contains a list; write a mapping"),
+    "empty": ("", "mine.yaml: contains nothing; write a mapping"),
+    "word": ("hello", "mine.yaml: contains a single value; write a mapping"),
     "bomb": (BOMB, "aliases that repeat too much or contain themselves; write the values out"),
     "loop": ("a: &a [*a]", "mine.yaml:1: aliases that repeat too much or contain themselves"),
     "code": ("name: !!python/object/apply:os.system [ls]", "mine.yaml:1: tag !!python/object/apply:os.system; write the plain value"),
     "deep": ("a: " + "[" * 5000, "nested deeper than 40 levels; flatten it"),
-    "two": ("a: 1\n---\na: 2\n", "mine.yaml:2: not YAML (but found another document)"),
-    "binary": ("name: x\n\x00\x01", "mine.yaml:2: holds control characters; give a YAML file"),
-    "many": ("a: [" + "1," * 60_000 + "]", "mine.yaml:1: not YAML (more than 50000 values)"),
+    "two": ("a: 1\n---\na: 2\n", "mine.yaml:2: invalid YAML (but found another document)"),
+    "binary": ("name: x\n\x00\x01", "mine.yaml:2: contains control characters; give a YAML file"),
+    "many": ("a: [" + "1," * 60_000 + "]", "mine.yaml:1: invalid YAML (more than 50000 values)"),
     "huge": ("#" * 1_000_001, "mine.yaml: larger than 1 MB"),
 }  # fmt: skip
 
@@ -320,12 +320,12 @@ def test_an_unknown_file_names_the_nearest_built_in(tmp_path, monkeypatch):
     for source in ("hnad.yaml", "folder/hand.yaml"):
         with pytest.raises(SpecError) as caught:
             load_spec(source)
-        expected = f'{source}: no such file, and no built-in spec of that name; did you mean "hand"?'
+        expected = f'{source}: no such file and no built-in spec with that name; did you mean "hand"?'
 
         assert str(caught.value).startswith(expected)
     with pytest.raises(SpecError, match="is a folder"):
         load_spec(tmp_path)
-    with pytest.raises(SpecError, match='no spec is named "hnad"; did you mean "hand"'):
+    with pytest.raises(SpecError, match='unknown spec "hnad"; did you mean "hand"'):
         init_text("hnad")
 
 
