@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from synthgen.generator.dataset.folder import open_dataset, seal_dataset
+from synthgen.generator.dataset.folder import open_folder, seal_dataset
 from synthgen.generator.dataset.shards import read_shard, write_shard
 from synthgen.storage.dataset_paths import CHECKSUMS
 from synthgen.storage.sample import decode_sample, sample_key
@@ -27,7 +27,7 @@ def synthgen(*arguments: object, env: dict[str, str] | None = None) -> None:
 
 def change(root: Path, other: Path, count: int) -> None:
     """Put samples of another dataset into the middle of a shard, and seal again."""
-    dataset = open_dataset(root)
+    dataset = open_folder(root)
     plan = dataset.plans[5]
     keys = [sample_key(int(index)) for index in plan.indices]
     stored, new = dict(read_shard(root / plan.path)), dict(read_shard(other / plan.path))

@@ -76,13 +76,13 @@ def rate(samples: Iterator[int], most_s: float = 4.0) -> float:
 
 
 def read(root: Path) -> None:
+    from synthgen.datasets.opening import open_dataset
     from synthgen.training.networks.coordinates import LabelSpace
     from synthgen.training.streaming.batches import Stream
-    from synthgen.training.streaming.dataset import open_dataset, open_source
     from synthgen.training.streaming.preparation import Preparation
     from synthgen.training.streaming.shard_cache import ShardBlocks
 
-    dataset = open_dataset(open_source(root))
+    dataset = open_dataset(root)
     domain = dataset.domain
     for inputs in ("mask", "depth"):
         found: dict[str, list[float]] = {}
@@ -116,6 +116,7 @@ def read(root: Path) -> None:
 
 
 def train(root: Path, device: str, precision: str) -> None:
+    from synthgen.datasets.opening import open_dataset
     from synthgen.training.loop.config import load_recipe
     from synthgen.training.loop.device import find_machine
     from synthgen.training.loop.job import dataset_job
@@ -123,10 +124,9 @@ def train(root: Path, device: str, precision: str) -> None:
     from synthgen.training.loop.train import train_step
     from synthgen.training.networks.paper_net import build_model
     from synthgen.training.streaming.batches import prefetched
-    from synthgen.training.streaming.dataset import open_dataset, open_source
 
     machine, recipe = find_machine(device, precision), load_recipe("paper_hand")
-    dataset = open_dataset(open_source(root))
+    dataset = open_dataset(root)
     domain, steps = dataset.domain, 50 * STEPS if machine.on_gpu else STEPS
     job = dataset_job(dataset, recipe)
     model = machine.place(build_model("paper", job.data.preparation.labels, len(domain.landmarks), 0.5, 0))

@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from synthgen.generator.dataset.shards import plan_shards, write_shard
+from synthgen.datasets.plan import plan_shards
+from synthgen.generator.dataset.shards import write_shard
 from synthgen.generator.engines.blender_process import keep_to_core, leave
 from synthgen.generator.pipeline import open_pipeline
 from synthgen.specs.files import load_spec

@@ -7,10 +7,11 @@ from string import Template
 from typing import TYPE_CHECKING, Any
 
 from synthgen.citation import citation
+from synthgen.datasets.plan import SPLITS, ShardPlan
 from synthgen.generator.dataset.manifest import RENDERERS, DatasetInfo, environment
-from synthgen.generator.dataset.paths import PEOPLE, POSES
-from synthgen.generator.dataset.shards import SPLITS, ShardPlan, ShardReceipt
+from synthgen.generator.dataset.shards import ShardReceipt
 from synthgen.specs.safe_yaml import to_yaml
+from synthgen.storage.dataset_paths import PEOPLE, POSES
 
 if TYPE_CHECKING:
     from synthgen.generator.dataset.summary import Spread, Statistics

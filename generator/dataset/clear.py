@@ -1,24 +1,10 @@
 """Removing a dataset that is to be made anew: its own files and nothing else."""
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from synthgen.errors import DatasetError
-from synthgen.generator.dataset.folder import GUARD, SPEC
-from synthgen.generator.dataset.shards import PARTS
-
-_FILES = {"README.md", "LICENSE", "croissant.json", "_info.json", "manifest.json", "SHA256SUMS", "run.json", GUARD}
-_FOLDERS = {
-    "spec": re.compile(r"spec\.yaml|environment\.lock"),
-    "train": re.compile(r".+\.tar"),
-    "validation": re.compile(r".+\.tar"),
-    "test": re.compile(r".+\.tar"),
-    "labels": re.compile(r".+\.parquet"),
-    "preview": re.compile(r".+\.parquet"),
-    "assets": re.compile(r".+\.png"),
-    PARTS: re.compile(r".+\.jsonl\.gz"),
-}
+from synthgen.storage.dataset_paths import FOLDERS, GUARD, PARTS, RUN_FILE, SPEC, is_managed
 
 
 def dataset_bytes(root: Path) -> int:
@@ -66,9 +52,10 @@ def _belongs(path: Path, root: Path) -> bool:
         return False
     relative = path.relative_to(root)
     if path.is_dir():
-        return relative.as_posix() in _FOLDERS
+        return relative.as_posix() in FOLDERS
     if path.name.startswith(".") and path.name.endswith(".partial"):
         return len(relative.parts) <= 2
-    if len(relative.parts) == 1:
-        return path.name in _FILES
-    return bool(_FOLDERS[relative.parent.as_posix()].fullmatch(path.name))
+    name = relative.as_posix()
+    return (
+        name in {RUN_FILE, GUARD} or is_managed(name) or (name.startswith(f"{PARTS}/") and name.endswith(".jsonl.gz"))
+    )

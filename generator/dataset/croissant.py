@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from synthgen.datasets.plan import SPLITS, ShardPlan
 from synthgen.generator.dataset.card import pretty_name
 from synthgen.generator.dataset.manifest import RENDERERS, DatasetInfo
-from synthgen.generator.dataset.shards import SPLITS, ShardPlan
 from synthgen.storage.dataset_paths import labels_path
 
 _CONTEXT = {

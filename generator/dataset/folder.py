@@ -8,53 +8,20 @@ from typing import Any
 
 from filelock import FileLock
 
+from synthgen.datasets.plan import ShardPlan, Split, find_plan, plan_shards
 from synthgen.errors import DatasetError
 from synthgen.generator.dataset.manifest import DatasetInfo, describe, environment, lock_difference, lock_text
-from synthgen.generator.dataset.paths import LOCK, RUN_FILE
-from synthgen.generator.dataset.seal import (
-    SheetDrawer,
-    draw_sheet,
-    is_sealed,
-    read_checksums,
-    read_manifest,
-    write_seal,
-)
-from synthgen.generator.dataset.shards import (
-    PARTS,
-    ShardPlan,
-    Split,
-    find_plan,
-    find_sample,
-    plan_shards,
-    read_shard,
-    shard_done,
-)
+from synthgen.generator.dataset.seal import SheetDrawer, draw_sheet, is_sealed, read_manifest, write_seal
+from synthgen.generator.dataset.shards import find_sample, read_shard, shard_done
 from synthgen.specs.files import dump_spec, load_spec
 from synthgen.specs.spec import ResolvedSpec, difference
 from synthgen.storage.atomic_files import file_sha256, remove_abandoned, write_file
-from synthgen.storage.dataset_paths import CHECKSUMS, SPEC
+from synthgen.storage.dataset_paths import CHECKSUMS, GUARD, LOCK, PARTS, RUN_FILE, SPEC, read_checksums
 from synthgen.storage.sample import Sample, decode_sample
-
-__all__ = [
-    "CHECKSUMS",
-    "GUARD",
-    "LOCK",
-    "SPEC",
-    "Dataset",
-    "DatasetInfo",
-    "SheetDrawer",
-    "open_dataset",
-    "seal_dataset",
-    "start_dataset",
-    "verify_checksums",
-]
-
-GUARD = ".synthgen.lock"
-"""Held while a folder is started or sealed; it stays, empty, and is no part of the dataset."""
 
 
 @dataclass(frozen=True)
-class Dataset:
+class DatasetFolder:
     """A dataset folder, open for reading; shards may be missing while it is not sealed."""
 
     root: Path
@@ -151,7 +118,7 @@ def seal_dataset(root: Path, spec: ResolvedSpec, plans: Sequence[ShardPlan], dra
     return True
 
 
-def open_dataset(root: Path) -> Dataset:
+def open_folder(root: Path) -> DatasetFolder:
     """Open a dataset folder, sealed or not.
 
     Raises:
@@ -162,7 +129,7 @@ def open_dataset(root: Path) -> Dataset:
         raise DatasetError(f"{root}: is not a dataset folder (no {SPEC}); give the folder that `synthgen render` wrote")
     spec = load_spec(root / SPEC)
     told = read_manifest(root) if (root / CHECKSUMS).is_file() else None
-    return Dataset(root, spec, describe(spec), plan_shards(spec.name, spec.version, spec.count), told)
+    return DatasetFolder(root, spec, describe(spec), plan_shards(spec.name, spec.version, spec.count), told)
 
 
 def verify_checksums(root: Path) -> tuple[str, ...]:
@@ -173,7 +140,7 @@ def verify_checksums(root: Path) -> tuple[str, ...]:
 
     """
     problems = []
-    for path, sha256 in read_checksums(root):
+    for path, sha256 in read_checksums(root).items():
         if not (root / path).is_file():
             problems.append(f"{path}: is missing")
         elif file_sha256(root / path) != sha256:

@@ -10,7 +10,8 @@ from typing import Any
 
 import synthgen
 from synthgen.blender_assets.bake import manifest as assets_manifest
-from synthgen.generator.dataset.shards import SPLITS, ShardPlan, ShardReceipt
+from synthgen.datasets.plan import SPLITS, ShardPlan
+from synthgen.generator.dataset.shards import ShardReceipt
 from synthgen.specs.spec import ResolvedSpec, spec_hash
 from synthgen.storage.dataset_paths import FORMAT, FORMAT_VERSION
 from synthgen.storage.sample import sample_key

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.json
 import pyarrow.parquet as pq
 
+from synthgen.datasets.plan import SPLITS, ShardPlan
 from synthgen.errors import DatasetError
-from synthgen.generator.dataset.paths import PREVIEW
-from synthgen.generator.dataset.shards import PARTS, SPLITS, ShardPlan, ShardReceipt, read_part, read_shard
+from synthgen.generator.dataset.shards import ShardReceipt, read_part, read_shard
 from synthgen.storage.atomic_files import atomic_file
-from synthgen.storage.dataset_paths import labels_path
+from synthgen.storage.dataset_paths import PARTS, PREVIEW, labels_path
 from synthgen.storage.sample import FIELDS, sample_key
 
 PREVIEW_SAMPLES = 100

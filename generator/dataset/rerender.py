@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from synthgen.datasets.plan import ShardPlan
 from synthgen.errors import DatasetError
 from synthgen.generator.bodies.draw import Recipe
-from synthgen.generator.dataset.shards import ShardPlan
 from synthgen.randomness.seeding import stream
 from synthgen.specs.spec import ResolvedSpec
 from synthgen.storage.sample import Sample, decode_sample, encode_sample

@@ -4,28 +4,34 @@ import hashlib
 import io
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synthgen.datasets.plan import ShardPlan
 from synthgen.errors import DatasetError
 from synthgen.generator.dataset.card import card, license_text
 from synthgen.generator.dataset.manifest import DatasetInfo, describe, manifest, timm_info, to_json
-from synthgen.generator.dataset.paths import (
+from synthgen.generator.dataset.shards import read_part, read_shard
+from synthgen.specs.spec import Spec
+from synthgen.storage.atomic_files import file_sha256, write_file
+from synthgen.storage.dataset_paths import (
     CARD,
+    CHECKSUMS,
     CROISSANT,
     INFO,
     LANDMARKS,
     LICENSE,
     LOCK,
+    MANIFEST,
     PEOPLE,
     POSES,
     PREVIEW,
     SHEET,
+    SPEC,
+    labels_path,
+    read_checksums,
 )
-from synthgen.generator.dataset.shards import ShardPlan, read_part, read_shard
 from synthgen.specs.spec import ResolvedSpec
-from synthgen.storage.atomic_files import file_sha256, write_file
-from synthgen.storage.dataset_paths import CHECKSUMS, MANIFEST, SPEC, labels_path
 from synthgen.storage.sample import Sample, decode_sample
 
 if TYPE_CHECKING:
@@ -93,7 +99,7 @@ def is_sealed(root: Path, plans: Sequence[ShardPlan]) -> bool:
     """Tell whether the seal is there and fits the shards, by names and sizes and what is left of the label lines."""
     try:
         told = {shard["path"]: shard for shard in read_manifest(root)["shards"]}
-        listed = {path for path, _ in read_checksums(root)}
+        listed = set(read_checksums(root))
     except (DatasetError, KeyError, TypeError):
         return False
     if not all((root / path).is_file() for path in listed) or set(told) != {plan.path for plan in plans}:
@@ -118,40 +124,6 @@ def read_manifest(root: Path) -> dict[str, Any]:
     if not isinstance(told, dict):
         raise DatasetError(f"{root / MANIFEST}: is no mapping; render the dataset again to seal it")
     return told
-
-
-def read_checksums(root: Path) -> list[tuple[str, str]]:
-    """Return the relative paths that ``SHA256SUMS`` lists, with their digests.
-
-    Raises:
-        DatasetError: It cannot be read, or a path leads out of the folder.
-    """
-    try:
-        text = (root / CHECKSUMS).read_text(encoding="utf-8")
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{root / CHECKSUMS}: cannot be read ({error}); the dataset is not sealed") from None
-    return parse_checksums(text, str(root / CHECKSUMS))
-
-
-def parse_checksums(text: str, where: str) -> list[tuple[str, str]]:
-    """Return the relative paths that the text of ``SHA256SUMS`` lists, with their digests.
-
-    Args:
-        text: The text.
-        where: What errors call it.
-
-    Raises:
-        DatasetError: A line is no checksum, or a path leads out of the folder.
-
-    """
-    listed = []
-    for line in text.splitlines():
-        sha256, _, path = line.partition("  ")
-        inside = PurePosixPath(path)
-        if len(sha256) != 64 or not path or inside.is_absolute() or ".." in inside.parts:
-            raise DatasetError(f"{where}: {line!r:.100} is no checksum; restore it")
-        listed.append((path, sha256))
-    return listed
 
 
 def draw_sheet(samples: Sequence[Sample], info: DatasetInfo) -> bytes:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from synthgen.generator.dataset.shards import SPLITS, ShardPlan
+from synthgen.datasets.plan import SPLITS, ShardPlan
 from synthgen.geometry import Floats
 from synthgen.storage.dataset_paths import labels_path
 

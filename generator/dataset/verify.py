@@ -9,21 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from synthgen.datasets.plan import ShardPlan, dataset_paths
 from synthgen.errors import DatasetError, EngineError, SynthgenError
-from synthgen.generator.dataset.folder import Dataset, open_dataset
+from synthgen.generator.dataset.folder import DatasetFolder, open_folder
 from synthgen.generator.dataset.manifest import RENDERERS, manifest, timm_info
 from synthgen.generator.dataset.parquet import PREVIEW_SAMPLES
-from synthgen.generator.dataset.paths import INFO, dataset_paths, list_files
 from synthgen.generator.dataset.rerender import Rerendered, choose_samples, rerender
-from synthgen.generator.dataset.seal import read_checksums, read_manifest
-from synthgen.generator.dataset.shards import ShardPlan, ShardReceipt
+from synthgen.generator.dataset.seal import read_manifest
+from synthgen.generator.dataset.shards import ShardReceipt
 from synthgen.generator.dataset.verify_shard import check_shard
 from synthgen.generator.dataset.verify_tables import Tables
 from synthgen.generator.engines.availability import check_engine
 from synthgen.progress import Silent
 from synthgen.remote.progress import Meter, TransferListener
 from synthgen.storage.atomic_files import file_sha256
-from synthgen.storage.dataset_paths import CHECKSUMS, FORMAT_VERSION, MANIFEST
+from synthgen.storage.dataset_paths import CHECKSUMS, FORMAT_VERSION, INFO, MANIFEST, list_files, read_checksums
 from synthgen.storage.sample import sample_key
 
 
@@ -99,7 +99,7 @@ def verify_dataset(
     options = options or VerifyOptions()
     if options.engine is not None and options.engine not in RENDERERS:
         raise EngineError(f"--engine: value {options.engine}; give blender or raster")
-    check = _Check(open_dataset(root), shelf or FolderShelf(root))
+    check = _Check(open_folder(root), shelf or FolderShelf(root))
     engine = options.engine or check.dataset.spec.engine
     if options.rerender:
         check_engine(engine)
@@ -122,7 +122,7 @@ def verify_dataset(
 class _Check:
     """One check of a dataset, and what it has found so far."""
 
-    def __init__(self, dataset: Dataset, shelf: Shelf) -> None:
+    def __init__(self, dataset: DatasetFolder, shelf: Shelf) -> None:
         self.dataset = dataset
         self.problems: list[str] = []
         self.shards = self.samples = self.bytes = 0
@@ -148,7 +148,7 @@ class _Check:
                                  "`synthgen render` or `synthgen pull` with this folder adds them")  # fmt: skip
         if CHECKSUMS in self._sizes:
             with self.noting():
-                self._sums = dict(read_checksums(root))
+                self._sums = read_checksums(root)
         elif not missing:
             self.problems.append(f"{CHECKSUMS}: is missing; `synthgen render` with this folder seals it")
         allowed = dataset_paths(plans)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
+from synthgen.datasets.plan import ShardPlan
 from synthgen.errors import DatasetError
 from synthgen.generator.dataset.manifest import DatasetInfo
-from synthgen.generator.dataset.shards import ShardPlan
 from synthgen.storage.sample import MEMBERS, decode_fields, decode_sample, sample_key
 from synthgen.storage.tar import BLOCK, list_members, pack_end, pack_member
 

@@ -9,12 +9,11 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from synthgen.datasets.plan import ShardPlan
 from synthgen.errors import DatasetError
 from synthgen.generator.dataset.parquet import PREVIEW_SAMPLES, label_rows, label_schema, preview_rows, schema_of
-from synthgen.generator.dataset.paths import PREVIEW
-from synthgen.generator.dataset.shards import ShardPlan
 from synthgen.generator.dataset.verify_shard import ShardContent
-from synthgen.storage.dataset_paths import labels_path
+from synthgen.storage.dataset_paths import PREVIEW, labels_path
 
 _ROW_BYTES = 2**20
 """A row group that says it has more bytes a sample than a json may have is not unpacked."""

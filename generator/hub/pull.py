@@ -8,11 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from synthgen.datasets.plan import SPLITS, ShardPlan, dataset_paths, plan_shards
 from synthgen.errors import DatasetError, RemoteError, SynthgenError
-from synthgen.generator.dataset.folder import GUARD
-from synthgen.generator.dataset.paths import dataset_paths, list_files
-from synthgen.generator.dataset.seal import parse_checksums
-from synthgen.generator.dataset.shards import SPLITS, ShardPlan, plan_shards
 from synthgen.generator.dataset.verify import VerifyOptions, VerifyReport, verify_dataset
 from synthgen.generator.dataset.verify_shard import read_members
 from synthgen.generator.runs.options import check_target, select_shards
@@ -23,7 +20,7 @@ from synthgen.remote.hub_files import RemoteFile
 from synthgen.remote.progress import Meter, TransferListener
 from synthgen.specs.files import load_spec
 from synthgen.storage.atomic_files import file_sha256, sync_folder, write_file
-from synthgen.storage.dataset_paths import CHECKSUMS, SPEC, labels_path
+from synthgen.storage.dataset_paths import CHECKSUMS, GUARD, SPEC, labels_path, list_files, parse_checksums
 
 _SMALL_BYTES = 64 * 2**20
 """What is held in memory at most."""
@@ -55,7 +52,7 @@ class PullReport:
 
 
 @dataclass(frozen=True)
-class _Source:
+class _PinnedDataset:
     """A dataset on the Hub at one commit."""
 
     hub: Hub
@@ -147,7 +144,7 @@ def verify_remote(
 class _RemoteShelf:
     """The files of a repository; archives are here only while they are looked at."""
 
-    def __init__(self, source: _Source, root: Path) -> None:
+    def __init__(self, source: _PinnedDataset, root: Path) -> None:
         self._source, self._root = source, root
 
     def sizes(self) -> Mapping[str, int]:
@@ -165,7 +162,7 @@ class _RemoteShelf:
             to.unlink()
 
 
-def _open(hub: Hub, address: Address) -> _Source:
+def _open(hub: Hub, address: Address) -> _PinnedDataset:
     """Pin a dataset to its commit and read what says which files it has."""
     pinned = hub.resolve(address)
     files = hub.files(pinned)
@@ -182,8 +179,8 @@ def _open(hub: Hub, address: Address) -> _Source:
         (Path(name) / "spec.yaml").write_bytes(small[SPEC])
         spec = load_spec(Path(name) / "spec.yaml")
     plans = plan_shards(spec.name, spec.version, spec.count)
-    sums = parse_checksums(small[CHECKSUMS].decode("utf-8", "replace"), f"{address}: {CHECKSUMS}")
-    return _Source(hub, pinned, files, plans, small[SPEC], small[CHECKSUMS], dict(sums))
+    sums = parse_checksums(small[CHECKSUMS], f"{address}: {CHECKSUMS}")
+    return _PinnedDataset(hub, pinned, files, plans, small[SPEC], small[CHECKSUMS], sums)
 
 
 def _wanted(plans: tuple[ShardPlan, ...], options: PullOptions) -> list[ShardPlan]:
@@ -193,7 +190,7 @@ def _wanted(plans: tuple[ShardPlan, ...], options: PullOptions) -> list[ShardPla
     return [plan for plan in chosen if options.split in {None, plan.split}]
 
 
-def _paths(source: _Source, wanted: list[ShardPlan]) -> list[str]:
+def _paths(source: _PinnedDataset, wanted: list[ShardPlan]) -> list[str]:
     """Return which files are to be here: the wanted shards, their splits' tables, and what stands around, in order."""
     sums, plans = source.sums, source.plans
     strange = (sums.keys() - dataset_paths(plans)) | (sums.keys() - source.files.keys())
@@ -208,7 +205,7 @@ def _paths(source: _Source, wanted: list[ShardPlan]) -> list[str]:
     return [*around, *(plan.path for plan in wanted)]
 
 
-def _check_folder(root: Path, source: _Source) -> None:
+def _check_folder(root: Path, source: _PinnedDataset) -> None:
     """Refuse a folder that holds anything but a part of this dataset."""
     if not (root / SPEC).is_file():
         foreign = list_files(root)
@@ -222,7 +219,7 @@ def _check_folder(root: Path, source: _Source) -> None:
         raise DatasetError(f"{root}: holds another version than {source.address}; choose another --out")
 
 
-def _get(source: _Source, path: str, root: Path, meter: Meter) -> None:
+def _get(source: _PinnedDataset, path: str, root: Path, meter: Meter) -> None:
     """Download one file to its place, once it is known to be what the checksums say."""
     to, plan = root / path, next((plan for plan in source.plans if plan.path == path), None)
     partial = to.with_name(f".{to.name}.{source.sums[path][:8]}.partial")
@@ -237,7 +234,7 @@ def _get(source: _Source, path: str, root: Path, meter: Meter) -> None:
     meter.count(0, 1)
 
 
-def _check_content(source: _Source, path: str, partial: Path, plan: ShardPlan | None) -> None:
+def _check_content(source: _PinnedDataset, path: str, partial: Path, plan: ShardPlan | None) -> None:
     known = source.files[path].sha256  # of a large file, and compared with what came already
     if (known or file_sha256(partial)) != source.sums[path]:
         raise RemoteError(f"{source.address}: {path}: is not what its {CHECKSUMS} says; tell its owner")
@@ -246,7 +243,7 @@ def _check_content(source: _Source, path: str, partial: Path, plan: ShardPlan | 
             pass
 
 
-def _download(source: _Source, path: str, to: Path) -> None:
+def _download(source: _PinnedDataset, path: str, to: Path) -> None:
     source.hub.download(source.address, source.files[path], to, lambda _: None)
 
 

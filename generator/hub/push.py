@@ -4,10 +4,8 @@ import json
 from pathlib import Path
 
 from synthgen.errors import DatasetError, RemoteError
-from synthgen.generator.dataset.folder import open_dataset
+from synthgen.generator.dataset.folder import open_folder
 from synthgen.generator.dataset.manifest import DatasetInfo
-from synthgen.generator.dataset.paths import LAST, is_managed
-from synthgen.generator.dataset.seal import read_checksums
 from synthgen.generator.dataset.verify import verify_dataset
 from synthgen.progress import Silent
 from synthgen.remote.address import Address
@@ -15,7 +13,7 @@ from synthgen.remote.hub import Hub
 from synthgen.remote.progress import TransferListener
 from synthgen.remote.publish import Content, PushOptions, PushReport, Remote, look, publish
 from synthgen.storage.atomic_files import file_sha256
-from synthgen.storage.dataset_paths import CHECKSUMS, MANIFEST
+from synthgen.storage.dataset_paths import CHECKSUMS, LAST, MANIFEST, is_managed, read_checksums
 
 _MANIFEST_BYTES = 64 * 2**20
 
@@ -48,7 +46,7 @@ def push(
     hub = hub or Hub(listener)
     account = hub.sign_in(address)
     _check_folder(root, listener)
-    info, before = open_dataset(root).info, look(hub, address, options)
+    info, before = open_folder(root).info, look(hub, address, options)
     _check_same_dataset(hub, before, info)
     if not options.dry_run:
         listener.say(f"pushing to {address} as {account}")
@@ -80,7 +78,7 @@ def _check_same_dataset(hub: Hub, before: Remote, info: DatasetInfo) -> None:
 
 
 def _content(root: Path, info: DatasetInfo, before: Remote) -> Content:
-    sums = dict(read_checksums(root)) | {CHECKSUMS: file_sha256(root / CHECKSUMS)}
+    sums = read_checksums(root) | {CHECKSUMS: file_sha256(root / CHECKSUMS)}
     return Content(
         root=root,
         sums=sums,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from synthgen.errors import DatasetError
 
 if TYPE_CHECKING:
-    from synthgen.generator.dataset.shards import ShardPlan
+    from synthgen.datasets.plan import ShardPlan
 
 
 @dataclass(frozen=True)

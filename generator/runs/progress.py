@@ -15,9 +15,9 @@ import synthgen
 from synthgen.progress import ProgressListener
 from synthgen.generator.runs.worker import ShardOutcome
 from synthgen.storage.atomic_files import write_file
+from synthgen.storage.dataset_paths import RUN_FILE
 
 _WINDOW_S = 30.0
-RUN_FILE = "run.json"
 
 
 @dataclass(frozen=True)

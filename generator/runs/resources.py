@@ -16,7 +16,7 @@ from synthgen.specs.spec import ResolvedSpec
 from synthgen.quantities import byte_size
 
 if TYPE_CHECKING:  # the doctor looks at the machine without the packages that write shards
-    from synthgen.generator.dataset.shards import ShardPlan
+    from synthgen.datasets.plan import ShardPlan
 
 WORKER_MEMORY = 590_000_000
 """Bytes of one worker at work, measured: Blender, the model and Dask."""

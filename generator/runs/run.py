@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from synthgen.storage.dataset_paths import CHECKSUMS
 from synthgen.errors import DatasetError
 from synthgen.generator.runs.cluster import check_workers, open_cluster, render_shards
 from synthgen.generator.dataset.folder import seal_dataset, start_dataset
@@ -17,7 +18,8 @@ from synthgen.generator.runs.progress import Board, Listener, RunReport, record_
 from synthgen.generator.runs.options import RunOptions, check_target, select_shards
 from synthgen.interrupts import stop_on_signals
 from synthgen.generator.runs.resources import fit_run
-from synthgen.generator.dataset.shards import ShardPlan, plan_shards, shard_done
+from synthgen.datasets.plan import ShardPlan, plan_shards
+from synthgen.generator.dataset.shards import shard_done
 from synthgen.generator.runs.worker import Opener, ShardTask, Source, open_default
 from synthgen.progress import Silent
 from synthgen.specs.spec import ResolvedSpec
@@ -80,7 +82,7 @@ def _seal(
     """Seal the dataset if it is whole; return whether it is sealed, and whether the user stopped it."""
     if interrupted or not all(shard_done(plan, root) for plan in plans):
         return False, interrupted
-    if not (root / "SHA256SUMS").exists():
+    if not (root / CHECKSUMS).exists():
         listener.say(f"sealing {root}")
     try:
         return seal_dataset(root, spec, plans), False

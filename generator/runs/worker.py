@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Protocol
 
 from synthgen.errors import SynthgenError
-from synthgen.generator.dataset.shards import ShardPlan, shard_done, write_shard
+from synthgen.datasets.plan import ShardPlan
+from synthgen.generator.dataset.shards import shard_done, write_shard
 from synthgen.storage.sample import Sample
 from synthgen.specs.spec import ResolvedSpec
 

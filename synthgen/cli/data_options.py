@@ -10,8 +10,8 @@ import typer
 from synthgen.errors import DatasetError
 
 if TYPE_CHECKING:
+    from synthgen.datasets.dataset import Dataset
     from synthgen.remote.progress import Transfer
-    from synthgen.training.streaming.dataset import Dataset
 
 DATA_HELP = "Dataset: a folder, https://…, or hf://datasets/owner/name[@revision]."
 CacheOption = Annotated[
@@ -46,13 +46,12 @@ class DataOptions:
             SynthgenError: There is no sealed dataset.
 
         """
+        from synthgen.datasets.opening import announce, open_dataset
         from synthgen.remote.content_cache import ContentCache, cache_folder
-        from synthgen.training.streaming.dataset import open_dataset, open_source
-        from synthgen.training.streaming.remote import announce
 
         cache = None if self.no_cache else ContentCache((self.cache or cache_folder()).absolute())
         listener = _Lines(say)
-        dataset = open_dataset(open_source(self.address, cache, listener))
+        dataset = open_dataset(self.address, cache, listener)
         announce(dataset, samples, listener)
         return dataset
 

@@ -10,7 +10,7 @@ import typer
 from synthgen.errors import SynthgenError
 
 if TYPE_CHECKING:
-    from synthgen.generator.dataset.shards import ShardPlan, Split
+    from synthgen.datasets.plan import ShardPlan, Split
     from synthgen.training.loop.config import Recipe
     from synthgen.training.loop.device import Machine
     from synthgen.training.loop.job import Job
@@ -69,7 +69,7 @@ def live_options(data: str | None, spec: str | None, steps: int | None, workers:
 def live_training(live: Live, recipe: "Recipe", machine: "Machine", say: Callable[[str], None]) -> Iterator["Job"]:
     """Start the processes that render, and yield the training that they serve; Ctrl-C ends both within seconds."""
     from synthgen.cli.scene import load_scene
-    from synthgen.generator.dataset.shards import plan_shards
+    from synthgen.datasets.plan import plan_shards
     from synthgen.generator.runs.on_demand import live_renderer, live_workers
     from synthgen.generator.runs.resources import this_machine
     from synthgen.generator.runs.worker import Source

@@ -139,9 +139,9 @@ def inspect(
     """Show one sample of a dataset with its recipe."""
     if out is not None:
         check_file(out, ".png")
-    from synthgen.generator.dataset.folder import open_dataset
+    from synthgen.generator.dataset.folder import open_folder
 
-    dataset = open_dataset(folder)
+    dataset = open_folder(folder)
     sample = dataset.sample(index)
     names = dataset.info.landmarks
     lines = list(_sample_lines(sample, names))

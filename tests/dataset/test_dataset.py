@@ -17,15 +17,17 @@ import yaml
 from PIL import Image
 from support.fake_samples import fake_sample
 
+from synthgen.datasets.plan import plan_shards
 from synthgen.errors import DatasetError
 from synthgen.generator.dataset import folder as dataset_module
 from synthgen.generator.dataset.card import card, size_category
-from synthgen.generator.dataset.folder import open_dataset, seal_dataset, start_dataset, verify_checksums
+from synthgen.generator.dataset.folder import open_folder, seal_dataset, start_dataset, verify_checksums
 from synthgen.generator.dataset.manifest import describe
-from synthgen.generator.dataset.shards import PARTS, plan_shards, write_shard
+from synthgen.generator.dataset.shards import write_shard
 from synthgen.specs.files import load_spec
 from synthgen.specs.spec import Image as ImageSize
 from synthgen.specs.spec import spec_hash
+from synthgen.storage.dataset_paths import PARTS
 from synthgen.storage.sample import FIELDS, decode_sample, encode_sample, sample_key
 
 COUNT = 230
@@ -170,7 +172,7 @@ def test_manifest_tells_the_shards_and_timm_finds_them(sealed, spec):
 def test_label_tables_hold_what_the_shards_hold(sealed, spec):
     tables = [sealed / f"labels/{split}-00000.parquet" for split in ("train", "validation", "test")]
     rows = [row for table in tables for row in pq.read_table(table).to_pylist()]
-    expected = [(sample_key(s.index), s) for s in open_dataset(sealed).samples()]
+    expected = [(sample_key(s.index), s) for s in open_folder(sealed).samples()]
 
     assert [row["key"] for row in rows] == [key for key, _ in expected]
     assert {row["shard"] for row in rows} == {plan.path for plan in plans_of(spec)}
@@ -194,7 +196,7 @@ def test_preview_holds_images_and_labels(sealed):
 
 
 def test_dataset_is_read_by_index_and_by_split(sealed):
-    dataset = open_dataset(sealed)
+    dataset = open_folder(sealed)
 
     assert len(dataset) == COUNT
     assert [s.index for s in dataset.samples("test")] == [49, 99, 149, 199]
@@ -209,7 +211,7 @@ def test_unfinished_dataset_is_read_as_far_as_it_goes(tmp_path, spec):
     start_dataset(tmp_path, spec)
     plans = plans_of(spec)
     render(plans[1], tmp_path, spec)
-    dataset = open_dataset(tmp_path)
+    dataset = open_folder(tmp_path)
 
     assert dataset.manifest is None
     assert [s.index for s in dataset.samples()] == plans[1].indices.tolist()
@@ -222,7 +224,7 @@ def test_unfinished_dataset_is_read_as_far_as_it_goes(tmp_path, spec):
 
 def test_what_is_no_dataset_is_not_opened(tmp_path):
     with pytest.raises(DatasetError, match="is not a dataset folder"):
-        open_dataset(tmp_path)
+        open_folder(tmp_path)
 
 
 def test_changed_and_missing_files_are_found(tmp_path, sealed):
@@ -285,7 +287,7 @@ def test_start_that_was_killed_before_the_spec_is_gone_on_with(tmp_path, spec):
 
     start_dataset(tmp_path, spec)
 
-    assert open_dataset(tmp_path).spec == spec
+    assert open_folder(tmp_path).spec == spec
 
 
 def test_shard_of_another_form_of_recipe_stops_the_seal(tmp_path, spec):
@@ -344,7 +346,7 @@ def test_cards_code_decodes_the_shards(sealed):
     done = subprocess.run(
         [sys.executable, "-c", script], cwd=sealed, capture_output=True, text=True, check=False, timeout=300
     )
-    sample = open_dataset(sealed).sample(0)
+    sample = open_folder(sealed).sample(0)
     hit = np.isfinite(sample.depth_mm)
 
     assert done.stdout.split() == f"{hit.sum()} {sample.depth_mm[hit].min()} (5, 2)".split(), done.stderr

@@ -12,17 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.fake_samples import fake_sample
 
+from synthgen.datasets.plan import find_plan, plan_shards, split_of
 from synthgen.errors import DatasetError
-from synthgen.generator.dataset.shards import (
-    find_plan,
-    find_sample,
-    plan_shards,
-    read_part,
-    read_shard,
-    shard_done,
-    split_of,
-    write_shard,
-)
+from synthgen.generator.dataset.shards import find_sample, read_part, read_shard, shard_done, write_shard
 from synthgen.storage.atomic_files import atomic_file, file_sha256, remove_abandoned
 from synthgen.storage.sample import decode_sample, encode_sample, sample_key
 from synthgen.storage.tar import pack_end, pack_member

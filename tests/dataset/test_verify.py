@@ -17,10 +17,11 @@ from support.command_line import call_here
 from support.fake_dataset import change_file, make_dataset, plans_of, put_shard, small_spec, tree
 from support.fake_samples import fake_sample
 
+from synthgen.datasets.plan import plan_shards
 from synthgen.errors import DatasetError, EngineError
-from synthgen.generator.dataset.folder import open_dataset, seal_dataset, start_dataset
+from synthgen.generator.dataset.folder import open_folder, seal_dataset, start_dataset
 from synthgen.generator.dataset.rerender import choose_samples
-from synthgen.generator.dataset.shards import plan_shards, read_shard, write_shard
+from synthgen.generator.dataset.shards import read_shard, write_shard
 from synthgen.generator.dataset.verify import VerifyOptions, verify_dataset
 from synthgen.generator.pipeline import open_pipeline
 from synthgen.specs.files import load_spec
@@ -48,7 +49,7 @@ def test_a_sound_dataset_has_no_problems_and_is_not_touched(sealed):
 
     assert report.problems == ()
     assert (report.shards, report.samples) == (3, COUNT)
-    assert report.bytes == sum((sealed / plan.path).stat().st_size for plan in open_dataset(sealed).plans)
+    assert report.bytes == sum((sealed / plan.path).stat().st_size for plan in open_folder(sealed).plans)
     assert {path: path.stat().st_mtime_ns for path in sealed.rglob("*")} == before
 
 
@@ -207,7 +208,7 @@ def archive(samples: dict[str, dict[str, bytes]]) -> bytes:
 
 def last_shard(root: Path):
     """Return the path and the samples of the shard of the test split."""
-    plan = open_dataset(root).plans[-1]
+    plan = open_folder(root).plans[-1]
     return plan.path, dict(read_shard(root / plan.path))
 
 
@@ -352,7 +353,7 @@ def test_an_archive_cut_off_anywhere_is_told(folder):
 
 
 def test_only_the_first_problem_of_an_archive_is_told_and_the_others_are_checked(folder):
-    for plan in open_dataset(folder).plans[:2]:
+    for plan in open_folder(folder).plans[:2]:
         (folder / plan.path).write_bytes((folder / plan.path).read_bytes()[:-1] + b"x")
     found = verify_dataset(folder)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from support.command_line import call_here
 
+from synthgen.datasets.opening import open_dataset
 from synthgen.errors import SynthgenError
 from synthgen.generator.phantoms.phantom import PhantomOptions, make_phantoms
 from synthgen.generator.runs.options import RunOptions
@@ -26,7 +27,6 @@ from synthgen.training.loop.device import Machine
 from synthgen.training.scans.build import build
 from synthgen.training.scans.formats.landmark_files import read_landmarks
 from synthgen.training.scans.scan_set import read_scanset
-from synthgen.training.streaming.dataset import open_dataset, open_source
 
 SPEC = load_spec("hand", {"count": 160, "engine": "raster"})
 QUICK = "samples: 100\nepochs: 1\naugmentation: {rotation_deg: 5.0}\n"
@@ -70,7 +70,7 @@ def short():
 @pytest.fixture(scope="module")
 def experiment(home, short):
     return Experiment(
-        dataset=open_dataset(open_source(home / "data")),
+        dataset=open_dataset(home / "data"),
         scans=read_scanset(home / "scans.h5"),
         scans_sha256=file_sha256(home / "scans.h5"),
         recipe=load_recipe(home / "quick.yaml"),

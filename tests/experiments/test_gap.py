@@ -16,6 +16,7 @@ from scipy import ndimage
 from typer.testing import CliRunner
 
 from synthgen.cli import main as cli
+from synthgen.datasets.opening import open_dataset
 from synthgen.generator.phantoms.phantom import phantom_scene
 from synthgen.specs.files import load_spec
 from synthgen.training.experiments.domain_gap import has_own_test_split, own_test_error
@@ -24,7 +25,6 @@ from synthgen.training.loop.checkpoint import load_checkpoint
 from synthgen.training.loop.config import load_recipe
 from synthgen.training.loop.device import Machine
 from synthgen.training.scans.scan_set import read_scanset
-from synthgen.training.streaming.dataset import open_dataset, open_source
 from synthgen.training.streaming.packed_samples import join_blocks
 from synthgen.training.streaming.shard_cache import ShardBlocks
 
@@ -165,7 +165,7 @@ def test_a_recipe_of_another_network_cannot_tune(home, tmp_path):
 
 
 def test_the_error_on_the_test_split_is_that_of_its_predictions(home):
-    dataset, machine = open_dataset(open_source(home.root / "data")), Machine(threads=0)
+    dataset, machine = open_dataset(home.root / "data"), Machine(threads=0)
     network = load_checkpoint(home.root / "syn")
     clean = replace(network, recipe=network.recipe.changed(artefacts=False))
     blocks = ShardBlocks(dataset, "test", "mask")
@@ -178,9 +178,9 @@ def test_the_error_on_the_test_split_is_that_of_its_predictions(home):
 
 
 def test_a_network_has_a_test_split_of_its_own_only_in_its_dataset(home):
-    dataset, network = open_dataset(open_source(home.root / "data")), load_checkpoint(home.root / "syn")
+    dataset, network = open_dataset(home.root / "data"), load_checkpoint(home.root / "syn")
     elsewhere = replace(network, history=(replace(network.history[0], sha256="0" * 64),))
 
     assert has_own_test_split(dataset, network)
     assert not has_own_test_split(dataset, elsewhere)
-    assert not has_own_test_split(replace(dataset, shards=dataset.split("train")), network)
+    assert not has_own_test_split(dataset.split("train"), network)

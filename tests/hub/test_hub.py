@@ -20,7 +20,7 @@ from support.hub_process import point_client, point_endpoint, sent_bytes
 
 from synthgen.errors import DatasetError, RemoteError
 from synthgen.generator.dataset import shards as shards_module
-from synthgen.generator.dataset.folder import open_dataset, seal_dataset
+from synthgen.generator.dataset.folder import open_folder, seal_dataset
 from synthgen.generator.dataset.verify import verify_dataset
 from synthgen.generator.hub.pull import PullOptions, pull, verify_remote
 from synthgen.generator.hub.push import push
@@ -220,7 +220,7 @@ def spoil_nothing(root):
 
 
 def lose_a_shard(root):
-    (root / open_dataset(root).plans[3].path).unlink()
+    (root / open_folder(root).plans[3].path).unlink()
 
 
 def lose_the_seal(root):
@@ -228,7 +228,7 @@ def lose_the_seal(root):
 
 
 def flip_a_byte(root):
-    path = root / open_dataset(root).plans[3].path
+    path = root / open_folder(root).plans[3].path
     data = bytearray(path.read_bytes())
     data[1000] ^= 1
     path.write_bytes(data)
@@ -416,7 +416,7 @@ def test_parts_of_a_dataset_come_alone_and_add_up(hub, published, sealed, tmp_pa
     assert (part.shards, part.of_shards, part.sealed) == (1, 18, False)
     assert tars == ["validation/synthgen-hand-v1-validation-00000-of-00001.tar"]
     assert "labels/train-00000.parquet" not in tree(root)
-    assert [s.index for s in open_dataset(root).samples("validation")] == [48, 98, 148, 198]
+    assert [s.index for s in open_folder(root).samples("validation")] == [48, 98, 148, 198]
     assert verify_dataset(root).problems[0].startswith(f"{root}: 17 of 18 shards are missing")
     assert pull(published, root, PullOptions(shards="0-3"), hub=client()).shards == 5
     assert pull(published, root, hub=client()).sealed
@@ -452,7 +452,7 @@ def test_a_download_that_is_stopped_goes_on_where_it_was(hub, published, sealed,
 
 def test_a_damaged_file_comes_again_and_a_damaged_rest_is_thrown_away(hub, published, sealed, tmp_path):
     root = Path(shutil.copytree(sealed, tmp_path / "hand"))
-    path = root / open_dataset(root).plans[2].path
+    path = root / open_folder(root).plans[2].path
     path.write_bytes(b"x" * path.stat().st_size)
     assert pull(published, root, hub=client()).files == 1
     partial = path.with_name(f".{path.name}.{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}.partial")
@@ -516,7 +516,7 @@ def test_a_network_that_is_down_is_one_line(hub, monkeypatch, tmp_path):
 @once
 @pytest.mark.parametrize("name", ["../../evil.mask.png", "/tmp/evil.mask.png", "000000049.pkl"])
 def test_a_malicious_repository_writes_nothing_outside(hub, address, folder, tmp_path, name):
-    plan = open_dataset(folder).plans[-1]
+    plan = open_folder(folder).plans[-1]
     packed = pack_member(name, b"x")
     change_file(folder, plan.path, packed + pack_end(len(packed)))
     remote = client()
@@ -548,7 +548,7 @@ def test_checksums_that_lead_out_of_the_folder_are_refused(hub, address, folder,
 
 @once
 def test_a_file_that_is_not_what_the_checksums_say_is_refused(hub, address, folder, tmp_path):
-    plan = open_dataset(folder).plans[0]
+    plan = open_folder(folder).plans[0]
     (folder / plan.path).write_bytes((folder / plan.path).read_bytes()[:-1] + b"x")
     remote = client()
     remote.create(address, private=False)

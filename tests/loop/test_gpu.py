@@ -4,6 +4,7 @@ import pytest
 import torch
 from support.fake_balls import make_dataset
 
+from synthgen.datasets.opening import open_dataset
 from synthgen.training.experiments.tuning import predict_block
 from synthgen.training.loop import train as train_module
 from synthgen.training.loop.checkpoint import save_checkpoint
@@ -13,7 +14,6 @@ from synthgen.training.loop.job import Keeping, dataset_job
 from synthgen.training.loop.train import train
 from synthgen.training.networks.paper_net import build_model
 from synthgen.training.streaming.augmentation import Augmentation
-from synthgen.training.streaming.dataset import open_dataset, open_source
 from synthgen.training.streaming.shard_cache import ShardBlocks
 
 GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    return open_dataset(open_source(make_dataset(tmp_path_factory.mktemp("gpu") / "hand")))
+    return open_dataset(make_dataset(tmp_path_factory.mktemp("gpu") / "hand"))
 
 
 def machine_of(device: str, precision: str = "auto") -> Machine:

@@ -18,8 +18,9 @@ from support.paths import import_paths
 from support.processes import alive, until
 
 from synthgen.cli import main as cli
+from synthgen.datasets.opening import open_dataset
+from synthgen.datasets.plan import split_of
 from synthgen.errors import DatasetError, EngineError, SpecError, SynthgenError
-from synthgen.generator.dataset.shards import split_of
 from synthgen.generator.runs.on_demand import live_renderer, live_workers
 from synthgen.generator.runs.resources import Machine as Room
 from synthgen.generator.runs.worker import Source
@@ -34,7 +35,6 @@ from synthgen.training.loop.on_demand import live_job
 from synthgen.training.loop.train import train
 from synthgen.training.streaming.augmentation import Augmentation
 from synthgen.training.streaming.batches import Ranks, epoch_order
-from synthgen.training.streaming.dataset import open_dataset, open_source
 from synthgen.training.streaming.on_demand_order import LiveSplit, Pace, RoundOrder
 
 RECIPE = Recipe(
@@ -55,7 +55,7 @@ def spec():
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
-    return open_dataset(open_source(make_dataset(tmp_path_factory.mktemp("live") / "balls")))
+    return open_dataset(make_dataset(tmp_path_factory.mktemp("live") / "balls"))
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def hands(tmp_path_factory):
     spec = load_spec("hand", {"count": 180, "engine": "raster"}).model_copy(update={"side": "right"})
     pipeline = open_pipeline(spec, "raster")
     folder = tmp_path_factory.mktemp("live") / "hands"
-    return spec, open_dataset(open_source(make_rendered(folder, spec, pipeline.sample, lambda *_: b"no picture")))
+    return spec, open_dataset(make_rendered(folder, spec, pipeline.sample, lambda *_: b"no picture"))
 
 
 @pytest.mark.parametrize("inputs", ["mask", "depth"])

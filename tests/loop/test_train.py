@@ -12,6 +12,7 @@ import torch
 from support.fake_balls import make_dataset, small_spec
 from support.paths import import_paths
 
+from synthgen.datasets.opening import open_dataset
 from synthgen.errors import SynthgenError
 from synthgen.training.loop import train as train_module
 from synthgen.training.loop.checkpoint import CheckpointError, has_checkpoint, load_checkpoint, save_checkpoint
@@ -22,7 +23,6 @@ from synthgen.training.loop.train import evaluate, train
 from synthgen.training.networks.coordinates import LabelSpace
 from synthgen.training.networks.paper_net import PaperNet, build_model
 from synthgen.training.streaming.augmentation import Augmentation
-from synthgen.training.streaming.dataset import open_dataset, open_source
 
 RECIPE = Recipe(
     epochs=2,
@@ -43,7 +43,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dataset(folder):
-    return open_dataset(open_source(folder))
+    return open_dataset(folder)
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +118,7 @@ sys.path[:0] = {paths!r}
 from test_train import MACHINE, RECIPE
 from synthgen.training.loop import train as t
 from synthgen.training.loop.job import Keeping, dataset_job
-from synthgen.training.streaming.dataset import open_dataset, open_source
+from synthgen.datasets.opening import open_dataset
 torch.set_num_threads(1)
 old = t.save_checkpoint
 def save(folder, checkpoint):
@@ -127,7 +127,7 @@ def save(folder, checkpoint):
 t.save_checkpoint = save
 step = t.train_step
 t.train_step = lambda *arguments: time.sleep(0.1) or step(*arguments)
-job = dataset_job(open_dataset(open_source({folder!r})), RECIPE)
+job = dataset_job(open_dataset({folder!r}), RECIPE)
 t.train(job, MACHINE, Keeping(__import__("pathlib").Path({run!r}), save_every_s={every}, log_every=4))
 """
 
@@ -242,7 +242,7 @@ def test_another_training_in_the_same_folder_is_refused(dataset, tmp_path, chang
 
 
 def test_the_same_recipe_on_other_data_is_refused(dataset, tmp_path):
-    other = open_dataset(open_source(make_dataset(tmp_path / "other", small_spec(60))))
+    other = open_dataset(make_dataset(tmp_path / "other", small_spec(60)))
     keeping, recipe = Keeping(tmp_path / "run"), RECIPE.changed(epochs=1, samples=20)
     train(dataset_job(dataset, recipe), MACHINE, keeping)
 
@@ -325,13 +325,13 @@ from pathlib import Path
 from test_train import RECIPE
 from synthgen.training.loop.job import Keeping, dataset_job
 from synthgen.training.loop.device import find_machine, processes
-from synthgen.training.streaming.dataset import open_dataset, open_source
+from synthgen.datasets.opening import open_dataset
 from synthgen.training.loop.train import train
 torch.set_num_threads(1)
 machine = find_machine("cpu", threads=1)
 with processes(machine):
     recipe = RECIPE.changed(dropout=0.0, batch={batch}, samples=137, epochs=1)
-    train(dataset_job(open_dataset(open_source({folder!r})), recipe, machine.ranks), machine, Keeping(Path({run!r})))
+    train(dataset_job(open_dataset({folder!r}), recipe, machine.ranks), machine, Keeping(Path({run!r})))
     assert machine.same_everywhere("one") and not machine.same_everywhere(os.environ["RANK"])
 """
 

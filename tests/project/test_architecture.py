@@ -18,7 +18,8 @@ FOLDERS = (CORE, "pose_spaces", "shape_spaces", "blender_assets", "generator", "
 SPINE = "generator"
 
 _SPACES = {"pose_spaces", "shape_spaces", "blender_assets"}
-_CORE = {CORE, "synthgen/randomness", "synthgen/storage", "synthgen/pictures", "synthgen/remote", "synthgen/specs"}
+_CORE = {CORE, "synthgen/randomness", "synthgen/storage", "synthgen/pictures", "synthgen/remote", "synthgen/specs",
+         "synthgen/datasets"}  # fmt: skip
 _MADE = {*_CORE, *_SPACES, "generator/bodies"}
 OURS: dict[str, set[str]] = {
     CORE: set(),
@@ -27,6 +28,7 @@ OURS: dict[str, set[str]] = {
     "synthgen/pictures": {CORE, "synthgen/storage"},
     "synthgen/remote": {CORE, "synthgen/storage"},
     "synthgen/specs": {CORE, "synthgen/randomness", "synthgen/storage"},
+    "synthgen/datasets": {CORE, "synthgen/remote", "synthgen/specs", "synthgen/storage"},
     "pose_spaces": {CORE, "synthgen/randomness", "synthgen/specs"},
     "shape_spaces": {CORE, "synthgen/randomness", "synthgen/specs"},
     "blender_assets": {CORE, "synthgen/randomness", "synthgen/specs", "synthgen/storage"},  # unpacks models to disk
@@ -50,7 +52,7 @@ OURS: dict[str, set[str]] = {
     "training/hub": {*_CORE, "training/evaluation", "training/experiments", "training/loop"},
 }  # fmt: skip
 """What each room may import besides itself."""
-EVERYTHING = {"synthgen/cli"}
+EVERYTHING = {"synthgen/cli", "synthgen/api"}
 """May import all of ours, inside functions."""
 
 THEIRS = {

@@ -16,7 +16,7 @@ import pytest
 
 import synthgen.generator.runs.resources as resources
 from synthgen.generator.bodies.draw import Recipe
-from synthgen.generator.dataset.folder import Dataset, open_dataset
+from synthgen.generator.dataset.folder import DatasetFolder, open_folder
 from synthgen.generator.pipeline import open_pipeline
 from synthgen.generator.runs.options import RunOptions
 from synthgen.generator.runs.progress import Progress, RunReport
@@ -63,7 +63,7 @@ def leftovers(root: Path) -> list[Path]:
     return [*root.rglob("*.partial")]
 
 
-def recipes(dataset: Dataset) -> Iterator[tuple[int, dict]]:
+def recipes(dataset: DatasetFolder) -> Iterator[tuple[int, dict]]:
     for index in range(len(dataset)):
         yield index, json.loads(dataset.members(index)["json"])
 
@@ -186,7 +186,7 @@ def test_the_whole_command_killed_in_the_middle_of_a_shard(hands, tmp_path):
 def test_another_count_keeps_recipes_pixels_and_splits(hands, tmp_path):
     out = tmp_path / "data"
     render(out, load_spec("hand", {"count": MORE_HANDS}), workers=2)
-    few, many = open_dataset(hands), open_dataset(out)
+    few, many = open_folder(hands), open_folder(out)
 
     assert (len(few), len(many)) == (HANDS, MORE_HANDS)
     assert sums(hands) != sums(out)
@@ -199,7 +199,7 @@ def test_another_count_keeps_recipes_pixels_and_splits(hands, tmp_path):
 
 
 def test_a_stored_sample_is_rendered_again_from_its_recipe_alone(hands):
-    dataset = open_dataset(hands)
+    dataset = open_folder(hands)
     pipeline = open_pipeline(dataset.spec, "blender")
     redrawn = 0
     for index in np.random.default_rng(3).permutation(HANDS)[:40]:
@@ -215,7 +215,7 @@ def test_a_stored_sample_is_rendered_again_from_its_recipe_alone(hands):
 
 
 def test_no_two_samples_are_the_same(hands):
-    dataset = open_dataset(hands)
+    dataset = open_folder(hands)
     seen = {json.dumps([fields["shape"], fields["pose"]]) for _, fields in recipes(dataset)}
 
     assert len(seen) == HANDS

@@ -17,8 +17,10 @@ from PIL import Image
 from scipy import ndimage
 from support.fake_balls import COUNT, HEIGHT, WIDTH, ball, make_dataset, small_spec
 
+from synthgen.datasets.opening import open_dataset, open_source
+from synthgen.datasets.source import Folder
 from synthgen.errors import DatasetError
-from synthgen.generator.dataset.folder import open_dataset as open_folder
+from synthgen.generator.dataset.folder import open_folder
 from synthgen.storage.depth import decode_depth, normalize_depth
 from synthgen.storage.png import read_depth_png, read_mask_png, write_depth_png, write_mask_png
 from synthgen.storage.sample import encode_sample, sample_key
@@ -26,7 +28,6 @@ from synthgen.storage.tar import pack_end, pack_member
 from synthgen.training.networks.coordinates import LabelSpace
 from synthgen.training.streaming.augmentation import Augmentation, draw_moves, move_images, move_points
 from synthgen.training.streaming.batches import Ranks, Stream, epoch_order, prefetched
-from synthgen.training.streaming.dataset import Folder, open_dataset, open_source
 from synthgen.training.streaming.packed_samples import join_blocks, mask_block, pack_masks, unpack_depths, unpack_masks
 from synthgen.training.streaming.preparation import Preparation
 from synthgen.training.streaming.shard_cache import ArrayBlocks, ShardBlocks
@@ -44,7 +45,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def dataset(folder):
-    return open_dataset(open_source(folder))
+    return open_dataset(folder)
 
 
 @pytest.fixture
@@ -226,7 +227,7 @@ def test_only_the_first_samples_are_read_where_fewer_are_wanted(dataset, samples
 
 
 def test_right_hands_come_as_left_ones(folder, tmp_path):
-    right = open_dataset(open_source(make_dataset(tmp_path / "right", small_spec(60, side="right"))))
+    right = open_dataset(make_dataset(tmp_path / "right", small_spec(60, side="right")))
     for inputs in ("mask", "depth"):
         blocks = ShardBlocks(right, "train", inputs)
         for number in range(len(blocks.sizes)):
@@ -509,7 +510,7 @@ def test_no_damage_does_anything_but_give_an_error():
 
 
 def stream_all(root):
-    data = open_dataset(open_source(root))
+    data = open_dataset(root)
     return list(stream_of(data, 50).epoch(0))
 
 
@@ -545,7 +546,7 @@ def test_a_flipped_byte_is_found_by_threads_too(copy):
     flip(shard_path(copy), 5000)
 
     with pytest.raises(DatasetError, match="has changed"):
-        list(prefetched(stream_of(open_dataset(open_source(copy)), 10).epoch(0), 0, 3))
+        list(prefetched(stream_of(open_dataset(copy), 10).epoch(0), 0, 3))
 
 
 def test_a_missing_shard_is_named(copy):
@@ -652,7 +653,7 @@ def test_labels_that_are_no_parquet_are_refused(copy):
 
 
 def test_folders_that_are_no_dataset_are_refused(copy, tmp_path):
-    with pytest.raises(DatasetError, match="is no dataset folder"):
+    with pytest.raises(DatasetError, match="is not a dataset folder"):
         open_source(tmp_path)
     (copy / "SHA256SUMS").unlink()
     with pytest.raises(DatasetError, match="is not sealed"):
@@ -660,7 +661,7 @@ def test_folders_that_are_no_dataset_are_refused(copy, tmp_path):
 
 
 def test_a_split_without_samples_is_named(tmp_path):
-    data = open_dataset(open_source(make_dataset(tmp_path / "few", small_spec(40))))
+    data = open_dataset(make_dataset(tmp_path / "few", small_spec(40)))
 
     with pytest.raises(DatasetError, match="has no samples in split test"):
         stream_of(data, split="test")

@@ -22,6 +22,10 @@ from support.fake_dataset import plans_of, put_shard, tree
 from support.hub_process import HubProcess, point_client
 from support.static_server import Fault, StaticServer
 
+from synthgen.datasets import remote as remote_source
+from synthgen.datasets.dataset import read_dataset
+from synthgen.datasets.opening import announce, open_dataset, open_source
+from synthgen.datasets.remote import RemoteSource, open_remote
 from synthgen.errors import DatasetError, RemoteError, SynthgenError
 from synthgen.generator.dataset.folder import seal_dataset
 from synthgen.progress import Silent
@@ -37,9 +41,6 @@ from synthgen.training.loop.config import Rate, Recipe
 from synthgen.training.loop.device import Machine
 from synthgen.training.loop.job import dataset_job
 from synthgen.training.loop.train import train
-from synthgen.training.streaming import remote as remote_source
-from synthgen.training.streaming.dataset import open_dataset, open_source
-from synthgen.training.streaming.remote import RemoteSource, announce, open_remote
 from synthgen.training.streaming.shard_cache import ShardBlocks
 
 SHARDS = 16
@@ -99,7 +100,7 @@ def hub(published, monkeypatch):
 
 def opened(site, cache=None, listener=None):
     """The dataset of a web server, asked without pauses."""
-    return open_dataset(RemoteSource(WebFolder(site.url, listener, waits_s=(0, 0, 0)), cache, listener))
+    return read_dataset(RemoteSource(WebFolder(site.url, listener, waits_s=(0, 0, 0)), cache, listener))
 
 
 def every_block(dataset, inputs="mask", split="train"):
@@ -130,10 +131,8 @@ def sha256(path: Path) -> str:
 @pytest.mark.parametrize("keeping", [True, False], ids=["cache", "no cache"])
 @pytest.mark.parametrize("where", ["web", "hub"])
 def test_blocks_from_elsewhere_are_those_of_the_folder(where, keeping, folder, site, hub, cache):
-    there = open_dataset(
-        open_source(site.url if where == "web" else "hf://datasets/tester/balls", cache if keeping else None)
-    )
-    here = open_dataset(open_source(folder))
+    there = open_dataset(site.url if where == "web" else "hf://datasets/tester/balls", cache if keeping else None)
+    here = open_dataset(folder)
 
     assert (there.sha256, there.shards, there.checksums) == (here.sha256, here.shards, here.checksums)
     for split in ("train", "validation", "test"):
@@ -147,7 +146,7 @@ def test_a_network_trained_from_elsewhere_has_the_same_weights(folder, site, hub
     torch.set_num_threads(1)
     try:
         trained = [
-            train(dataset_job(open_dataset(open_source(address, cache)), recipe), Machine(threads=0)).weights
+            train(dataset_job(open_dataset(address, cache), recipe), Machine(threads=0)).weights
             for address in (folder, site.url, "hf://datasets/tester/balls")
         ]
     finally:
@@ -163,7 +162,7 @@ def test_the_second_run_fetches_checksums_alone(site, hub, cache):
     site.log.clear()
     again = every_block(opened(site, cache))
     mark = hub.mark()
-    other = every_block(open_dataset(open_source("hf://datasets/tester/balls", cache)))
+    other = every_block(open_dataset("hf://datasets/tester/balls", cache))
 
     assert [request.path for request in site.log] == ["SHA256SUMS"]
     assert same_blocks(first, again)
@@ -177,7 +176,7 @@ def test_a_branch_that_moves_is_not_followed(folder, hub, tmp_path):
     remote.create(address, private=False)
     remote.upload(address, folder, Change("first", tuple(tree(folder))), meter)
     commit = remote.resolve(address).revision
-    there = open_dataset(open_source(str(address)))
+    there = open_dataset(str(address))
     blocks = ShardBlocks(there, "train", "mask")
     first = blocks.block(0)
 
@@ -192,8 +191,8 @@ def test_a_branch_that_moves_is_not_followed(folder, hub, tmp_path):
     rest = [blocks.block(number) for number in range(1, SHARDS)]
 
     assert there.source.address == f"{address}@{commit}"
-    assert same_blocks([first, *rest], every_block(open_dataset(open_source(folder))))
-    assert open_dataset(open_source(str(address))).version == 2
+    assert same_blocks([first, *rest], every_block(open_dataset(folder)))
+    assert open_dataset(str(address)).version == 2
 
 
 # Connections.
@@ -211,7 +210,7 @@ def test_a_cut_connection_is_gone_on_with_by_range(site, cache):
 
 
 def test_the_hub_is_gone_on_with_by_range_too(hub, cache):
-    dataset = open_dataset(open_source("hf://datasets/tester/balls", cache))
+    dataset = open_dataset("hf://datasets/tester/balls", cache)
     hub.fail({"kind": "large", "after": 3000, "times": 1})
     mark = hub.mark()
     path = dataset.shards[3].path
@@ -446,8 +445,9 @@ READ = """
 import sys
 from pathlib import Path
 from synthgen.remote.content_cache import ContentCache
-from synthgen.training.streaming.dataset import open_dataset, open_source
-dataset = open_dataset(open_source(sys.argv[1], ContentCache(Path(sys.argv[2]))))
+from synthgen.datasets.opening import open_dataset
+from synthgen.datasets.opening import open_source
+dataset = open_dataset(sys.argv[1], ContentCache(Path(sys.argv[2])))
 sys.stdin.read()
 for shard in dataset.shards:
     dataset.source.shard(shard.path, shard.bytes)
@@ -536,7 +536,7 @@ def test_where_and_how_much_is_said_before_it_comes(site, cache, folder):
     every_block(dataset)
     announce(dataset, 1, told)
     announce(opened(site), None, told)
-    announce(open_dataset(open_source(folder)), None, told)
+    announce(open_dataset(folder), None, told)
 
     assert told.lines == [
         f"{site.url}: at most {byte_size(size)} in 18 shards, kept in {cache.root}; 0 bytes are there already",
@@ -552,7 +552,7 @@ def test_where_and_how_much_is_said_before_it_comes(site, cache, folder):
 @pytest.mark.parametrize("where", ["web", "hub"])
 def test_a_source_works_in_another_process(where, site, hub, cache):
     address = site.url if where == "web" else "hf://datasets/tester/balls"
-    dataset = open_dataset(open_source(address, cache, Told()))
+    dataset = open_dataset(address, cache, Told())
     blocks = ShardBlocks(dataset, "train", "mask")
     first = blocks.block(0)
     context = multiprocessing.get_context("fork")

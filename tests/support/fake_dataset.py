@@ -5,11 +5,12 @@ import json
 from pathlib import Path
 
 from support.fake_samples import fake_sample
+from synthgen.datasets.plan import ShardPlan, plan_shards
 from synthgen.generator.dataset.folder import seal_dataset, start_dataset
-from synthgen.generator.dataset.seal import read_checksums
-from synthgen.generator.dataset.shards import ShardPlan, plan_shards, write_shard
+from synthgen.generator.dataset.shards import write_shard
 from synthgen.specs.files import load_spec
 from synthgen.specs.spec import Image, ResolvedSpec
+from synthgen.storage.dataset_paths import read_checksums
 from synthgen.storage.sample import Sample
 
 
@@ -37,7 +38,7 @@ def put_shard(root: Path, spec: ResolvedSpec, plan: ShardPlan, samples: list[Sam
 
 def change_file(root: Path, path: str, data: bytes) -> None:
     """Put other bytes into a file, and make manifest and checksums agree: only its content gives it away."""
-    sums, manifest = dict(read_checksums(root)), json.loads((root / "manifest.json").read_text())
+    sums, manifest = read_checksums(root), json.loads((root / "manifest.json").read_text())
     (root / path).write_bytes(data)
     sums[path] = hashlib.sha256(data).hexdigest()
     for shard in manifest["shards"]:

@@ -6,8 +6,8 @@ from concurrent.futures import Future
 from pathlib import Path
 
 from support.fake_balls import ball
+from synthgen.datasets.plan import plan_shards
 from synthgen.errors import SpecError
-from synthgen.generator.dataset.shards import plan_shards
 from synthgen.generator.runs.on_demand import sample_arrays
 
 

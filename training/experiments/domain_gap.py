@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from synthgen.datasets.dataset import Dataset
 from synthgen.training.evaluation.errors import Prediction
 from synthgen.training.loop.checkpoint import Checkpoint
 from synthgen.training.loop.device import Machine
 from synthgen.training.loop.job import unmoved
 from synthgen.training.loop.train import evaluate
 from synthgen.training.scans.scan_set import ScanSet
-from synthgen.training.streaming.dataset import Dataset
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from synthgen.datasets.dataset import Dataset
 from synthgen.errors import SynthgenError
 from synthgen.geometry import Floats
 from synthgen.storage.atomic_files import atomic_file, write_file
@@ -41,7 +42,6 @@ from synthgen.training.loop.device import Machine
 from synthgen.training.loop.job import Keeping, Listener, dataset_job
 from synthgen.training.loop.train import train
 from synthgen.training.scans.scan_set import ScanSet
-from synthgen.training.streaming.dataset import Dataset
 from synthgen.training.streaming.packed_samples import Inputs, unpack_masks
 from synthgen.training.streaming.shard_cache import ShardBlocks
 

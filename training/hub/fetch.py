@@ -12,8 +12,7 @@ import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-
-from synthgen.errors import RemoteError
+from synthgen.errors import DatasetError, RemoteError
 from synthgen.progress import Silent
 from synthgen.remote.address import Address
 from synthgen.remote.content_cache import VARIABLE, ContentCache, cache_folder
@@ -21,10 +20,10 @@ from synthgen.remote.hub import Hub
 from synthgen.remote.hub_files import RemoteFile
 from synthgen.remote.progress import Meter, TransferListener
 from synthgen.storage.atomic_files import file_sha256, write_file
+from synthgen.storage.dataset_paths import CHECKSUMS, read_checksums
 from synthgen.training.experiments.cross_validation import MAX_PRIOR_BYTES, PRIOR
 from synthgen.training.loop.checkpoint import CARD, MAX_CARD_BYTES, WEIGHTS, TensorFile, parse_card
 
-_SUMS = "SHA256SUMS"
 _COMMIT = re.compile("[0-9a-f]{40}")
 
 
@@ -67,9 +66,8 @@ def _folder(root: Path, pinned: Address) -> Path:
 def _is_whole(folder: Path) -> bool:
     """Tell whether a folder holds what was fetched, unchanged."""
     try:
-        lines = (folder / _SUMS).read_text(encoding="utf-8").splitlines()
-        return all(file_sha256(folder / name) == sha256 for sha256, _, name in (line.partition("  ") for line in lines))
-    except (OSError, ValueError):
+        return all(file_sha256(folder / name) == sha256 for name, sha256 in read_checksums(folder).items())
+    except (OSError, DatasetError):
         return False
 
 
@@ -84,7 +82,7 @@ def _fetch(hub: Hub, pinned: Address, root: Path, listener: TransferListener) ->
     fetch = partial(hub.download, pinned, files[weights.name], came=meter.count)
     cached = store.get(weights.sha256, weights.bytes, fetch, f"{pinned}: {weights.name}")
     sums = {weights.name: weights.sha256} | {name: hashlib.sha256(data).hexdigest() for name, data in small.items()}
-    small[_SUMS] = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()
+    small[CHECKSUMS] = "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode()
     try:
         _put(cached, folder / weights.name)
         for name, data in small.items():  # the checksums last

@@ -4,14 +4,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
-
+from synthgen.datasets.dataset import Dataset
+from synthgen.datasets.plan import Split
 from synthgen.progress import ProgressListener
 from synthgen.specs.domain import Domain
 from synthgen.specs.spec import ResolvedSpec
 from synthgen.training.loop.checkpoint import TrainedOn, label_space
 from synthgen.training.loop.config import Recipe
 from synthgen.training.streaming.batches import ALONE, Batches, Epochs, Ranks, Stream
-from synthgen.training.streaming.dataset import Dataset, Split
 from synthgen.training.streaming.preparation import Preparation
 from synthgen.training.streaming.shard_cache import ShardBlocks
 

@@ -9,10 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from synthgen.datasets.dataset import Dataset
+from synthgen.datasets.plan import Split
+from synthgen.datasets.source import open_checked
 from synthgen.errors import DatasetError
 from synthgen.geometry import Floats
 from synthgen.storage.dataset_paths import labels_path
-from synthgen.training.streaming.dataset import Dataset, Split, open_checked
 from synthgen.training.streaming.packed_samples import Inputs
 
 _COLUMNS = ("index", "landmarks_px")
@@ -43,7 +45,7 @@ class LabelTable:
         self._where = f"{dataset.source.address}: {self.path}"
         self._landmarks = len(dataset.domain.landmarks)
         self._columns = list(_COLUMNS + (_DEPTH_COLUMNS if inputs == "depth" else ()))
-        self._samples = [shard.samples for shard in dataset.split(split)]
+        self._samples = [shard.samples for shard in dataset.shards_of(split)]
         self._lock = threading.Lock()  # the file has one position
         try:
             self._file = pq.ParquetFile(open_checked(dataset.source, self.path, dataset.checksums))

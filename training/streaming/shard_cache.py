@@ -10,8 +10,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from synthgen.datasets.dataset import Dataset
+from synthgen.datasets.manifest import Shard
+from synthgen.datasets.plan import Split
 from synthgen.errors import DatasetError
-from synthgen.training.streaming.dataset import Dataset, Shard, Split
 from synthgen.training.streaming.labels import LabelTable
 from synthgen.training.streaming.packed_samples import Block, Inputs
 from synthgen.training.streaming.shard_reader import check_shard, read_images
@@ -81,7 +83,7 @@ class ShardBlocks:
 
         """
         self._setting = (dataset, split, inputs, samples, budget)
-        self._shards = _first_shards(dataset.split(split), samples)
+        self._shards = _first_shards(dataset.shards_of(split), samples)
         self._labels = LabelTable(dataset, split, inputs)
         self._kept = _Kept(budget)
         self._ahead: ThreadPoolExecutor | None = None

@@ -16,11 +16,11 @@ from isal import isal_zlib
 from numba import njit
 from numpy.typing import NDArray
 
+from synthgen.datasets.manifest import Shard
 from synthgen.errors import DatasetError
 from synthgen.storage.png import read_depth_png, read_mask_png
 from synthgen.storage.sample import MEMBERS
 from synthgen.storage.tar import list_members
-from synthgen.training.streaming.dataset import Shard
 from synthgen.training.streaming.packed_samples import Inputs, pack_masks
 
 Bytes = NDArray[np.uint8]

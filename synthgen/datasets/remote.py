@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from synthgen.datasets.source import MAX_FILE_BYTES, MAX_LABELS_BYTES, content_sha256
 from synthgen.errors import DatasetError, RemoteError
 from synthgen.progress import Silent
 from synthgen.quantities import byte_size
@@ -23,19 +24,12 @@ from synthgen.remote.hub_files import RemoteFile
 from synthgen.remote.progress import TransferListener
 from synthgen.remote.resume import Wanted
 from synthgen.remote.web import WebFolder
-from synthgen.storage.dataset_paths import CHECKSUMS
-from synthgen.training.streaming.dataset import (
-    MAX_FILE_BYTES,
-    MAX_LABELS_BYTES,
-    Dataset,
-    content_sha256,
-    parse_checksums,
-)
+from synthgen.storage.dataset_paths import CHECKSUMS, parse_checksums
 
 _LINE_EVERY_S = 30.0
 
 
-class Place(Protocol):
+class RemoteFolder(Protocol):
     """Where files lie."""
 
     @property
@@ -50,7 +44,7 @@ class Place(Protocol):
 
         """
 
-    def quiet(self) -> "Place":
+    def quiet(self) -> "RemoteFolder":
         """Return the same place, for a process in which nobody listens."""
 
 
@@ -78,7 +72,9 @@ class HubFolder:
 class RemoteSource:
     """A dataset's files by their paths, each fetched whole and checked; kept in a cache, where there is one."""
 
-    def __init__(self, place: Place, cache: ContentCache | None, listener: TransferListener | None = None) -> None:
+    def __init__(
+        self, place: RemoteFolder, cache: ContentCache | None, listener: TransferListener | None = None
+    ) -> None:
         """Read the dataset's checksums.
 
         Args:
@@ -96,7 +92,7 @@ class RemoteSource:
         wanted = Wanted(f"{place.address}/{CHECKSUMS}", None, MAX_FILE_BYTES)
         place.fill(CHECKSUMS, wanted, content, lambda _: None)
         self._checksums = content.getvalue()
-        self.checksums = parse_checksums(self._checksums)
+        self.checksums = parse_checksums(self._checksums, f"{place.address}/{CHECKSUMS}")
         """Digests of all files by their paths."""
 
     @property
@@ -207,32 +203,3 @@ def open_remote(
     if CHECKSUMS not in files:
         raise RemoteError(f"{address}: is no dataset of synthgen, or not pushed to its end (it lacks {CHECKSUMS})")
     return RemoteSource(HubFolder(hub, pinned, files), cache, listener)
-
-
-def announce(dataset: Dataset, samples: int | None, listener: TransferListener) -> None:
-    """Say where the files of a dataset will be and how large they are, before they come; of a folder, nothing.
-
-    Args:
-        dataset: An open dataset.
-        samples: How many are trained on, the first ones; None: all.
-        listener: Told.
-
-    """
-    source = dataset.source
-    if not isinstance(source, RemoteSource):
-        return
-    needed, left = [], sum(shard.samples for shard in dataset.shards) if samples is None else samples
-    for shard in dataset.shards:
-        if shard.split != "train" or left > 0:
-            needed.append(shard)
-        left -= shard.samples if shard.split == "train" else 0
-    size = sum(shard.bytes for shard in needed)
-    told = f"{source.address}: at most {byte_size(size)} in {len(needed)} shards"
-    if source.cache is None:
-        listener.say(f"{told}; nothing is kept, and what does not stay in memory is fetched again each epoch")
-        return
-    missing = size - sum(shard.bytes for shard in needed if source.cache.has(shard.sha256, shard.bytes))
-    listener.say(f"{told}, kept in {source.cache.root}; {byte_size(size - missing)} are there already")
-    free = source.cache.free_bytes()
-    if missing > free:
-        listener.say(f"{source.cache.root}: only {byte_size(free)} are free there; name another folder by --cache")
