@@ -12,7 +12,7 @@ from synthgen.errors import DatasetError
 from synthgen.generator.dataset.card import card, license_text
 from synthgen.generator.dataset.manifest import DatasetInfo, describe, manifest, timm_info, to_json
 from synthgen.generator.dataset.shards import read_part, read_shard
-from synthgen.specs.spec import Spec
+from synthgen.specs.spec import ResolvedSpec
 from synthgen.storage.atomic_files import file_sha256, write_file
 from synthgen.storage.dataset_paths import (
     CARD,
@@ -31,7 +31,6 @@ from synthgen.storage.dataset_paths import (
     labels_path,
     read_checksums,
 )
-from synthgen.specs.spec import ResolvedSpec
 from synthgen.storage.sample import Sample, decode_sample
 
 if TYPE_CHECKING:
