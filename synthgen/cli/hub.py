@@ -11,7 +11,6 @@ from synthgen.cli.terminal import terminal, transfer_bar
 
 if TYPE_CHECKING:
     from synthgen.generator.dataset.verify import VerifyReport
-    from synthgen.remote.address import Kind
 
 
 def register(app: typer.Typer) -> None:
@@ -42,24 +41,12 @@ def push(
     ] = False,
 ) -> None:
     """Publish a dataset or a network on the Hugging Face Hub. Run the same command again to resume."""
-    from synthgen.errors import RemoteError
+    from synthgen.api.publishing import push_folder
     from synthgen.quantities import byte_size
-    from synthgen.remote.address import parse_address
     from synthgen.remote.publish import PushOptions
 
-    kind = _kind(folder)
-    address, options = parse_address(repo, kind, revision), PushOptions(private, tag, dry_run)
-    if address.kind != kind:
-        raise RemoteError(f"--repo: value {repo}; this is the address of a {address.kind}, but {folder} holds a {kind}")
     with terminal(transfer_bar, in_bytes=True) as listener:
-        if kind == "dataset":
-            from synthgen.generator.hub.push import push as push_dataset
-
-            report = push_dataset(folder, address, options, listener)
-        else:
-            from synthgen.training.hub.push import push_model
-
-            report = push_model(folder, address, options, listener)
+        report = push_folder(folder, (repo, revision), PushOptions(private, tag, dry_run), listener)
     told = f"{len(report.sent)} files of {byte_size(report.sent_bytes)} {'to upload' if dry_run else 'uploaded'}, "
     told += f"{report.unchanged} unchanged"
     if report.deleted:
@@ -115,23 +102,6 @@ def verify(
             report = verify_dataset(Path(folder), options, listener)
     _tell(folder, report)
     raise typer.Exit(int(bool(report.problems)))
-
-
-def _kind(folder: Path) -> "Kind":
-    """Return what a folder holds, by the files in it."""
-    from synthgen.errors import DatasetError
-    from synthgen.storage.dataset_paths import CHECKSUMS, MANIFEST, SPEC
-
-    dataset = any((folder / name).is_file() for name in (CHECKSUMS, MANIFEST, SPEC))
-    model = (folder / "checkpoint.json").is_file()
-    if dataset and model:
-        raise DatasetError(f"{folder}: holds both a dataset and a network; keep them in separate folders")
-    if not dataset and not model:
-        raise DatasetError(
-            f"{folder}: holds neither a dataset nor a network; give a folder written by `synthgen render`, `train` or "
-            "`finetune`"
-        )
-    return "dataset" if dataset else "model"
 
 
 def _tell(folder: str, report: "VerifyReport") -> None:

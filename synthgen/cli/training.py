@@ -133,27 +133,21 @@ def finetune(
     precision: PrecisionOption = "auto",
 ) -> None:
     """Fine-tune a network on real scans under a cross-validation, and once more on all of them, for use."""
-    from synthgen.storage.atomic_files import file_sha256
     from synthgen.training.evaluation.folds import parse_folds
     from synthgen.training.experiments.cross_validation import METHOD, Request
     from synthgen.training.experiments.cross_validation import finetune as run
-    from synthgen.training.experiments.tuning import Tuning, tuning_recipe
-    from synthgen.training.loop.checkpoint import load_checkpoint
+    from synthgen.training.experiments.tuning import tuning_of
     from synthgen.training.loop.device import find_machine
-    from synthgen.training.scans.scan_set import read_scanset
 
-    cut, found = parse_folds(folds), read_scanset(scans)
+    cut = parse_folds(folds)
     begun = _model(init, cache) if init else None
-    base = load_checkpoint(begun).recipe if begun else _recipe("paper_hand", None)
-    base = base.changed(input=inputs) if inputs else base
-    chosen = _recipe(recipe, inputs) if recipe else tuning_recipe(base)
-    tuning = Tuning(found, file_sha256(scans), scans.name, chosen, find_machine(device, precision))
+    tuning = tuning_of(scans, find_machine(device, precision), begun, recipe, inputs)
     with terminal(_bar) as listener:
         results = run(Request(tuning, cut, out, begun), listener)
     overall = results.methods[METHOD].overall
     errors = [f"{stats.mean:.2f} {unit}" for unit, stats in (("px of the source", overall.px), ("mm", overall.mm))
               if stats.mean == stats.mean]  # fmt: skip
-    typer.echo(f"{out}: mean error {', '.join(errors)}; {len(found.scans)} scans, folds {folds}")
+    typer.echo(f"{out}: mean error {', '.join(errors)}; {len(tuning.scans.scans)} scans, folds {folds}")
 
 
 def experiment(

@@ -29,12 +29,34 @@ def load_spec(source: str | Path, overrides: Mapping[str, Any] | None = None) ->
         SpecError: There is no such file or name, or a value in it is invalid.
 
     """
-    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    given = _given(overrides or {})
+    document, base = _find(Path(source))
+    return _with_target_files(parse_spec(document, given), base, document)
+
+
+def with_overrides(spec: ResolvedSpec, overrides: Mapping[str, Any]) -> ResolvedSpec:
+    """Return a spec with other values for count, seed or engine; None leaves the spec's.
+
+    Raises:
+        SpecError: A value is wrong.
+
+    """
+    given = _given(overrides)
+    if not given:
+        return spec
+    data = {**spec.model_dump(), **given}
+    try:
+        return ResolvedSpec.model_validate(data)
+    except ValidationError as error:
+        raise spec_error(error, ResolvedSpec, data, lambda _: "") from None
+
+
+def _given(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    given = {key: value for key, value in overrides.items() if value is not None}
     unknown = sorted(set(given) - set(OVERRIDES))
     if unknown:
         raise SpecError(f"override {unknown[0]}: unknown; {suggestion(unknown[0], OVERRIDES)}")
-    document, base = _find(Path(source))
-    return _with_target_files(parse_spec(document, given), base, document)
+    return given
 
 
 def parse_spec(document: Document, given: Mapping[str, Any] | None = None) -> ResolvedSpec:

@@ -70,6 +70,31 @@ class Sample:
     pose: dict[str, Any]
     camera: dict[str, Any]
 
+    @property
+    def mask(self) -> NDArray[np.bool_]:
+        """(H, W) the silhouette."""
+        return np.isfinite(self.depth_mm)
+
+    @property
+    def landmarks_px(self) -> Floats:
+        """(K, 2) continuous pixels."""
+        return self.labels.landmarks_px
+
+    @property
+    def landmarks_mm(self) -> Floats:
+        """(K, 3) camera frame."""
+        return self.labels.landmarks_mm
+
+    @property
+    def visible(self) -> NDArray[np.bool_]:
+        """(K,) seen by the camera, not hidden behind another surface."""
+        return self.labels.visible
+
+    @property
+    def recipe(self) -> dict[str, dict[str, Any]]:
+        """Every number that was drawn: shape, pose and camera; lengths in mm, angles in degrees."""
+        return {"shape": self.shape, "pose": self.pose, "camera": self.camera}
+
 
 def sample_key(index: int) -> str:
     """Return the name of a sample's files up to their first dot."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -9,15 +10,16 @@ from numpy.typing import NDArray
 
 from synthgen.errors import ScanError
 from synthgen.specs.domain import Domain
+from synthgen.storage.atomic_files import file_sha256
 from synthgen.storage.depth import encode_depth, nearest_depth
 from synthgen.training.evaluation.errors import Prediction, landmark_depths_mm
 from synthgen.training.evaluation.folds import Fold
-from synthgen.training.loop.checkpoint import Checkpoint, TrainedOn, label_space
-from synthgen.training.loop.config import Rate, Recipe
+from synthgen.training.loop.checkpoint import Checkpoint, TrainedOn, label_space, load_checkpoint
+from synthgen.training.loop.config import Rate, Recipe, load_recipe
 from synthgen.training.loop.device import Machine
 from synthgen.training.loop.job import Job, Keeping, Listener
 from synthgen.training.loop.train import train
-from synthgen.training.scans.scan_set import Scan, ScanSet, ScanSetInfo
+from synthgen.training.scans.scan_set import Scan, ScanSet, ScanSetInfo, read_scanset
 from synthgen.training.streaming.batches import Stream, prefetched
 from synthgen.training.streaming.packed_samples import Block, Inputs, pack_masks
 from synthgen.training.streaming.preparation import Preparation
@@ -48,6 +50,34 @@ class Tuning:
 def domain_of(info: ScanSetInfo) -> Domain:
     """Return the domain of a scan set."""
     return Domain(info.model, info.width, info.height, info.landmark_names, info.framing)
+
+
+def tuning_of(
+    scans: Path,
+    machine: Machine,
+    init: Path | None = None,
+    config: str | Path | None = None,
+    inputs: Inputs | None = None,
+) -> Tuning:
+    """Return the fine-tuning to a scan set.
+
+    Args:
+        scans: The scan set's file.
+        machine: Where it runs.
+        init: Folder of the network that it starts from, whose network and input it keeps; None: from scratch.
+        config: Training config; None takes the paper's fine-tuning.
+        inputs: What the network looks at, instead of the config's.
+
+    Raises:
+        SynthgenError: A file cannot be used.
+
+    """
+    if config is not None:
+        chosen = load_recipe(config).changed(input=inputs)
+    else:
+        base = load_checkpoint(init).recipe if init else load_recipe("paper_hand")
+        chosen = tuning_recipe(base.changed(input=inputs))
+    return Tuning(read_scanset(scans), file_sha256(scans), scans.name, chosen, machine)
 
 
 def tuning_recipe(recipe: Recipe) -> Recipe:

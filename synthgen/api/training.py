@@ -1,0 +1,141 @@
+"""Networks: trained on renderings, fine-tuned on real scans, loaded for use; and data for training loops of others."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from synthgen.api.network import Network
+
+
+def load_network(
+    network: str | Path,
+    *,
+    depth: str | Path | None = None,
+    device: str = "auto",
+    cache: str | Path | None = None,
+) -> "Network":
+    """Load a trained network.
+
+    Args:
+        network: A folder that `train` or `finetune` wrote, or ``hf://owner/name[@revision]``.
+        depth: A second network, on depth, for the third coordinate, where the first sees silhouettes alone.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        cache: Folder that keeps what is fetched; ``$SYNTHGEN_CACHE`` or the user's cache if None.
+
+    Returns:
+        The network: ``.landmarks`` holds the K names, ``.predict(path, side=…)`` returns the landmarks of a scan:
+        ``.points_mm`` (K, 3) LPS mm, or ``.points_px`` (K, 2) for a 2D picture, and ``.uncertainty`` (K,).
+
+    Raises:
+        SynthgenError: There is no finished network, it is damaged, it cannot be fetched, or there is no such device.
+
+    Example:
+        ``synthgen.load_network("runs/hand").predict("scan.nii.gz", side="left").points_mm``
+
+    """
+    from synthgen.api.network import Network
+    from synthgen.training.experiments.predict import load_networks
+    from synthgen.training.loop.device import find_machine
+
+    machine, second = find_machine(device), network_folder(depth, cache) if depth else None
+    return Network(load_networks(network_folder(network, cache), second, machine))
+
+
+def network_folder(network: str | Path, cache: str | Path | None) -> Path:
+    """Return the folder of a network, fetched first where it is on the Hub."""
+    from synthgen.api.log import LogListener
+    from synthgen.remote.address import is_remote, parse_address
+
+    if not is_remote(str(network)):
+        return Path(network)
+    from synthgen.training.hub.fetch import fetch_model
+
+    return fetch_model(parse_address(str(network)), LogListener(), cache=Path(cache) if cache else None)
+
+
+def train(
+    data: str | Path,
+    out: str | Path,
+    *,
+    config: str | Path = "paper_hand",
+    device: str = "auto",
+    precision: Literal["auto", "float32", "bfloat16"] = "auto",
+    cache: str | Path | None = None,
+) -> "Network":
+    """Train a network on a dataset, as ``synthgen train`` does. Call it again to resume; a finished one is loaded.
+
+    Args:
+        data: As in `open_dataset`.
+        out: Folder of the network; holds its checkpoint and the losses in ``log.csv``.
+        config: Training config: a YAML file, or a built-in name such as ``quick_hand`` or ``quick_heatmap``.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        precision: Compute precision of the layers; ``auto`` is bfloat16 on a GPU that has it, else float32.
+        cache: As in `open_dataset`.
+
+    Returns:
+        The network, as `load_network` returns it.
+
+    Raises:
+        SynthgenError: The dataset or the config cannot be used, the folder holds another training, or the loss
+            diverges.
+
+    Example:
+        ``synthgen.train("hands", "runs/hand", config="quick_hand")``
+
+    """
+    from synthgen.api.data import open_dataset
+    from synthgen.api.log import LogListener
+    from synthgen.training.loop.config import load_recipe
+    from synthgen.training.loop.device import find_machine, processes
+    from synthgen.training.loop.job import Keeping, dataset_job
+    from synthgen.training.loop.train import train as run
+
+    machine = find_machine(device, precision)
+    job = dataset_job(open_dataset(data, cache=cache), load_recipe(config), machine.ranks)
+    with processes(machine):
+        run(job, machine, Keeping(Path(out)), LogListener())
+    return load_network(out, device=device)
+
+
+def finetune(
+    scans: str | Path,
+    out: str | Path,
+    *,
+    init: str | Path | None = None,
+    folds: str = "3",
+    config: str | Path | None = None,
+    device: str = "auto",
+    cache: str | Path | None = None,
+) -> "Network":
+    """Fine-tune a network on real scans under a cross-validation, and once more on all of them, for use.
+
+    Args:
+        scans: Scan set that `build_scan_set` wrote.
+        out: Folder of the network; ``results.json`` holds the errors of the cross-validation.
+        init: Network to start from: as in `load_network`; random weights if None.
+        folds: Number of folds, cut by subject, or ``leave-one-out``.
+        config: Training config of the fine-tuning; the paper's 700 epochs if None.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        cache: As in `load_network`.
+
+    Returns:
+        The network trained on all scans, as `load_network` returns it.
+
+    Raises:
+        SynthgenError: The scans, the network or the config cannot be used.
+
+    Example:
+        ``synthgen.finetune("scans.h5", "runs/hand-ft", init="runs/hand")``
+
+    """
+    from synthgen.api.log import LogListener
+    from synthgen.training.evaluation.folds import parse_folds
+    from synthgen.training.experiments.cross_validation import Request
+    from synthgen.training.experiments.cross_validation import finetune as run
+    from synthgen.training.experiments.tuning import tuning_of
+    from synthgen.training.loop.device import find_machine
+
+    begun = network_folder(init, cache) if init else None
+    tuning = tuning_of(Path(scans), find_machine(device), begun, config)
+    run(Request(tuning, parse_folds(folds), Path(out), begun), LogListener())
+    return load_network(out, device=device)
