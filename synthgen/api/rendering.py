@@ -47,7 +47,7 @@ def draw(
     """Render a sample of a spec, or several, and store nothing.
 
     A sample is a function of the spec, its seed and the index, so it equals the one in a rendered dataset. The first
-    call on a machine bakes the body models and compiles, which takes about a minute and is logged.
+    call on a machine unpacks the body models and compiles, which takes about a minute and is logged.
 
     Args:
         spec: As in `load_spec`.
