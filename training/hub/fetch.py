@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+
 from synthgen.errors import DatasetError, RemoteError
 from synthgen.progress import Silent
 from synthgen.remote.address import Address

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
+
 from synthgen.datasets.dataset import Dataset
 from synthgen.datasets.plan import Split
 from synthgen.progress import ProgressListener
