@@ -1,1 +1,1 @@
-"""Measurements, run by hand: ``python -m benchmarks.NAME``."""
+"""Benchmarks, run manually: ``python -m benchmarks.NAME``."""

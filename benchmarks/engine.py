@@ -1,8 +1,8 @@
-"""Frames a second of the bare Blender engine, on meshes the size of the hand and the body, and its memory meanwhile.
+"""Frames per second and memory of the bare Blender engine, on meshes the size of the hand and the body.
 
     python benchmarks/engine.py --frames 2000 --workers 2
 
-Each worker is a process of its own on a core of its own (--free leaves the choice of cores to the system).
+Each worker is a separate process pinned to its own core (with --free, the system chooses the cores).
 """
 
 import argparse

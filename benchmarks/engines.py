@@ -1,8 +1,8 @@
-"""The raster engine's pixels against Blender's, over samples of the built-in specs.
+"""Compare the raster engine's pixels with Blender's, on samples of the built-in specs.
 
     python -m benchmarks.engines --hands 1000 --bodies 200
 
-At most 2 of a million mask pixels may differ, and depth by 0.05 mm wherever both hit and no depth edge is beside.
+At most 2 in a million mask pixels may differ, and depth by at most 0.05 mm where both hit, away from depth edges.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def compare(name: str, count: int) -> bool:
         edges = max(edges, float(apart[both & beside].max(initial=0)))
     kept = differ <= np.ceil(MASK_PPM * pixels / 1e6) and deepest <= DEPTH_MM
     print(f"{name}: {count} samples, {differ} of {pixels:,} mask pixels differ, depth by at most {deepest:.4f} mm "
-          f"({edges:.2f} mm beside edges): {'kept' if kept else 'NOT KEPT'}", flush=True)  # fmt: skip
+          f"({edges:.2f} mm beside edges): {'passed' if kept else 'FAILED'}", flush=True)  # fmt: skip
     pipeline.close()
     return kept
 

@@ -1,8 +1,8 @@
-"""Seconds until the first image, where no compiled code lies on disk and where it does.
+"""Seconds until the first image, without and with compiled code on disk.
 
     python -m benchmarks.first_image --rounds 5
 
-Whole commands, `synthgen preview -n 1 --engine raster`, from start to end; the models are baked before.
+Whole commands, `synthgen preview -n 1 --engine raster`, from start to end; the models are baked beforehand.
 """
 
 import argparse

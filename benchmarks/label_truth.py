@@ -1,9 +1,9 @@
-"""How true the labels and the depth pixels are, judged by casting rays at the posed mesh with Blender's BVHTree.
+"""Accuracy of the labels and the depth pixels, measured by casting rays at the posed mesh with Blender's BVHTree.
 
     python -m benchmarks.label_truth --hands 1000 --bodies 200
 
-Every sample goes through its stored form first (rounding, 16-bit depth), and what is checked uses only what is stored
-in it, beside the mesh. Ends with status 1 where a bound is broken.
+Every sample is first written to its stored form and read back (rounding, 16-bit depth); the checks use only what is
+stored, and the mesh. Exits with status 1 if a bound is exceeded.
 
 - Landmarks: a ray within 1e-4 px of the stored pixel of a visible landmark on the skin hits the mesh at the stored
   point, and no surface lies more than 1 mm nearer on it; of a hidden one, some surface does. Rays that near are tried

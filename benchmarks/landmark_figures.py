@@ -1,4 +1,4 @@
-"""Draw the landmark sets on rendered bodies, as docs/landmarks.md shows them.
+"""Draw the landmark sets on rendered bodies, as shown in docs/landmarks.md.
 
 python benchmarks/landmark_figures.py --out docs/images
 """

@@ -43,7 +43,7 @@ class Once:
 
 
 def render_rate(spec: str, samples: int) -> float:
-    """Samples a second of one core that only renders."""
+    """Samples per second of one core that only renders."""
     pipeline = open_pipeline(load_scene(spec, engine="raster").spec, "raster")
     list(pipeline.samples(range(64)))
     began = time.perf_counter()
@@ -52,7 +52,7 @@ def render_rate(spec: str, samples: int) -> float:
 
 
 def batch_rate(live: Live, recipe: Recipe, machine: Machine, samples: int) -> float:
-    """Samples a second that arrive as batches, with nothing done to them."""
+    """Samples per second that arrive as batches, without further processing."""
     with live_training(live, recipe, machine, print) as job:
         batches = prefetched(job.data.epoch(0), 0, machine.threads)
         list(islice(batches, 10))  # the workers are there, and ahead

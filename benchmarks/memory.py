@@ -1,10 +1,10 @@
-"""Resident memory of one real worker over many images: it must stay under 600 MB and within 2 % of where it began.
+"""Resident memory of one real worker over many images: it must stay below 600 MB and within 2 % of the initial value.
 
     python -m benchmarks.memory --count 20000 [--spec body]
 
-The whole command runs with one worker, which is looked at from outside a few times a second. It breathes by some MB
-with every few posed bodies, so what is compared is its median over each 2,000 images (500 of a short run) with the
-first one's, which leaves out the first 200 images: by then everything is loaded. The limit holds for the maximum.
+The whole command runs with one worker, which is observed from outside a few times per second. Its memory fluctuates by
+some MB, so the median over each 2,000 images (500 in a short run) is compared with the first median, which excludes the
+first 200 images: by then everything is loaded. The limit applies to the maximum.
 """
 
 import argparse
@@ -26,7 +26,7 @@ LIMIT_MB, DRIFT = 600, 0.02
 
 
 class Scales(Silent):
-    """Weighs the worker a few times a second, and tells of every step."""
+    """Measures the worker a few times per second and reports every step."""
 
     def __init__(self, step: int) -> None:
         self.step = step
@@ -46,7 +46,7 @@ class Scales(Silent):
         if mb:
             done = f"{len(self.steps) * self.step:,}"
             print(
-                f"to {done:>7} images: {mb[0]:.1f} MB first, {median(mb):.1f} median, {max(mb):.1f} at most", flush=True
+                f"to {done:>7} images: {mb[0]:.1f} MB first, {median(mb):.1f} median, {max(mb):.1f} maximum", flush=True
             )
 
 
@@ -60,9 +60,9 @@ def weigh(name: str, count: int) -> bool:
     drift = max((abs(mb / start - 1) for mb in later), default=0.0)
     kept = most < LIMIT_MB and drift <= DRIFT
     end = steps[-1][-1]
-    print(f"{name}: {report.samples:,} images, {start:.1f} MB at the start, {end:.1f} at the end, at most {most:.1f}; "
-          f"away from the start by {100 * drift:.1f} %; "
-          f"{'kept' if kept else 'NOT KEPT'}: under {LIMIT_MB} MB and within {100 * DRIFT:g} %")  # fmt: skip
+    print(f"{name}: {report.samples:,} images, {start:.1f} MB at the start, {end:.1f} at the end, maximum {most:.1f}; "
+          f"drift {100 * drift:.1f} %; "
+          f"{'passed' if kept else 'FAILED'}: below {LIMIT_MB} MB and within {100 * DRIFT:g} %")  # fmt: skip
     return kept
 
 

@@ -1,9 +1,9 @@
-"""How long the nearest neighbours of scans take among all synthetic masks, on one core.
+"""Time to find the nearest neighbours of scans among all synthetic masks, on one core.
 
     python -m benchmarks.neighbours --masks 2200000 --queries 100
 
-The masks are random: every distance is counted to its end whatever they show. A part of the answer is compared with
-brute force in numpy, which is timed as well.
+The masks are random, because every distance is computed in full regardless of content. Part of the result is compared
+with brute force in numpy, which is timed too.
 """
 
 import argparse
@@ -43,15 +43,15 @@ def main() -> None:
     took = time.perf_counter() - start
     words = options.masks * options.queries * masks.shape[1]
     print(f"{options.queries} queries among {options.masks:,} masks ({masks.nbytes / 1e9:.2f} GB): {took:.2f} s, "
-          f"{1000 * took / options.queries:.0f} ms a query, {8 * words / took / 1e9:.0f} GB/s")  # fmt: skip
+          f"{1000 * took / options.queries:.0f} ms per query, {8 * words / took / 1e9:.0f} GB/s")  # fmt: skip
 
     part = masks[:_BLOCK]
     start = time.perf_counter()
     rows = brute_force(queries[:3], part)
     slow = (time.perf_counter() - start) / 3 * options.masks / len(part)
     same = np.array_equal(rows, nearest(queries[:3], part).rows)
-    print(f"numpy with a table of bytes: {slow:.1f} s a query (from {len(part):,} masks); "
-          f"{'the same' if same else 'OTHER'} neighbours")  # fmt: skip
+    print(f"numpy with a table of bytes: {slow:.1f} s per query (from {len(part):,} masks); "
+          f"{'the same' if same else 'DIFFERENT'} neighbours")  # fmt: skip
 
     whole = np.random.default_rng(2).random((2000, 96, 96)) < 0.5
     start = time.perf_counter()

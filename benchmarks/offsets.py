@@ -1,4 +1,4 @@
-"""How much of each method's error is one offset of each landmark, such as that of another convention of annotation.
+"""The part of each method's error that is a constant offset per landmark, e.g. from a different annotation convention.
 
 python -m benchmarks.offsets --scans data/radiographs/scans.h5 --results results/quick_heatmap
 """

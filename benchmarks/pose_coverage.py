@@ -1,9 +1,10 @@
-"""What the built-in pose spaces cover, and how often limbs pass through each other.
+"""What the built-in pose spaces cover, and how often limbs intersect.
 
     python -m benchmarks.pose_coverage --count 2000
 
-Prints, for each space, the redraw rate; for hands the angle index tip - wrist - little tip, and the share of draws in
-which Blender's BVHTree finds two fingers overlapping by more than 1 mm; for bodies where hands, legs and feet are.
+Prints the redraw rate of each space; for hands, the angle index tip - wrist - little tip, and the share of draws in
+which Blender's BVHTree finds two fingers overlapping by more than 1 mm; for bodies, the positions of hands, legs and
+feet.
 """
 
 import argparse
@@ -129,7 +130,7 @@ def bodies(name: str, count: int) -> None:
 def radiographs(folder: Path) -> None:
     path = folder / "hand_xray" / "landmarks_half.csv"
     if not path.exists():
-        print(f"{path}: absent, so the real hands' angle is not printed")
+        print(f"{path}: not found; skipping the angle of real hands")
         return
     rows = np.array(
         [[float(x) for x in line.split(",")[1:]] for line in path.read_text().splitlines() if line[:1].isdigit()]

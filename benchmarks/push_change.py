@@ -1,8 +1,8 @@
-"""Bytes that a push sends with Xet: of a dataset, of the same again, and after a contiguous 1 % of it has changed.
+"""Bytes that a push sends with Xet: a new dataset, the same one again, and after a contiguous 1 % has changed.
 
     python -m benchmarks.push_change --count 10000
 
-Against the tests' own Hub on this machine, with the real client. The changed samples are those of another seed.
+Uses the tests' Hub server on this machine, with the real client. The changed samples are drawn with another seed.
 """
 
 import argparse

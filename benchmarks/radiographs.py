@@ -3,9 +3,9 @@
     python -m benchmarks.radiographs --data FOLDER --out data/radiographs [--landmarks fingertip_bones]
 
 `FOLDER/hand_xray` holds `images/ID.mha`, and `landmarks_half.csv` and `landmarks_of_images_extra.csv` with 37 points of
-each left hand in pixels. Counted from 0, the points 20, 24, 28, 32 and 36 are the ends of the fingers; 50 mm are said
-to lie between points 1 and 5, which is how work on these radiographs gets a scale. The ends are named as in the
-landmark set `--landmarks`: take that of the spec that the scans are built with.
+each left hand in pixels. Counted from 0, the points 20, 24, 28, 32 and 36 are the ends of the fingers; the distance
+between points 1 and 5 is taken as 50 mm, which is the usual way to obtain a scale for these radiographs. The ends are
+named as in the landmark set `--landmarks`: use the one of the spec that the scans are built with.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""Hands and bodies a second to sealed shards with both engines, in turns in the same run, and where the time goes.
+"""Hands and bodies per second into sealed shards, both engines alternating in one run, and where the time goes.
 
     python -m benchmarks.rate --hands 20000 --bodies 6000 --rounds 3
 
-Each run is the whole command on one worker, into an empty folder. Its rate is what the command reports: samples by the
-seconds from the first shard handed out to the last one sealed, a worker's start and the loading of the model included.
-The last lines time two workers against one.
+Each run is the whole command on one worker, into an empty folder. Its rate is what the command reports: samples divided
+by the seconds from the first shard assigned to the last one sealed, including a worker's start and the loading of the
+model. The last lines compare two workers with one.
 """
 
 import os
@@ -36,14 +36,14 @@ from synthgen.storage.sample import Sample, encode_sample, sample_key
 from synthgen.storage.tar import pack_member
 
 BAR = {"hand": 1200, "body": 300}
-"""Samples a second on one core with the raster engine."""
+"""Samples per second on one core with the raster engine."""
 BLENDER_SHARE = 8
 """Blender gets this many times fewer samples, so that it does not run longer."""
 WORKERS_BAR = 1.85
 
 
 def command(name: str, engine: str, count: int, workers: int) -> float:
-    """Run the whole command and return its samples a second."""
+    """Run the whole command and return its samples per second."""
     with tempfile.TemporaryDirectory() as folder:
         options = RunOptions(out=Path(folder) / "data", workers=workers)
         report = run(load_spec(name, {"count": count, "engine": engine}), options)
@@ -61,13 +61,13 @@ def engines(name: str, count: int, rounds: int) -> None:
     raster, blender = np.median(rates["raster"]), np.median(rates["blender"])
     bar = min(BAR[name], 10 * blender)
     print(f"{name}: raster {raster:.0f}/s, Blender {blender:.0f}/s, {raster / blender:.1f} times; "
-          f"at least {bar:.0f}/s: {'kept' if raster >= bar else 'NOT KEPT'}", flush=True)  # fmt: skip
+          f"at least {bar:.0f}/s: {'passed' if raster >= bar else 'FAILED'}", flush=True)  # fmt: skip
 
 
 def workers(name: str, count: int, rounds: int) -> None:
     rates = [(command(name, "raster", count, 1), command(name, "raster", count, 2)) for _ in range(rounds)]
     one, two = np.median(rates, axis=0)
-    kept = "kept" if two / one >= WORKERS_BAR else "NOT KEPT"
+    kept = "passed" if two / one >= WORKERS_BAR else "FAILED"
     print(f"{name}: one worker {one:.0f}/s, two {two:.0f}/s, {two / one:.2f} times; at least {WORKERS_BAR}: {kept}",
           flush=True)  # fmt: skip
 
@@ -84,8 +84,8 @@ def stages(name: str, count: int) -> None:
             samples = _make(pipeline, recipes[start : start + CHUNK], spent)
             _store(samples, pipeline.scene.spec.depth_steps_per_mm, spent)
     times = {stage: 1000 * total / count for stage, total in spent.items()}
-    print(f"{name} ms a sample: " + ", ".join(f"{stage} {ms:.3f}" for stage, ms in times.items())
-          + f"; in all {sum(times.values()):.3f}", flush=True)  # fmt: skip
+    print(f"{name} ms per sample: " + ", ".join(f"{stage} {ms:.3f}" for stage, ms in times.items())
+          + f"; total {sum(times.values()):.3f}", flush=True)  # fmt: skip
 
 
 def _timed(spent: dict[str, float], stage: str, call: Callable[[], Any]) -> Any:

@@ -1,11 +1,11 @@
-"""Time and memory of binarizing a CT of 512 x 512 x 1500 voxels: under a minute, under 3 times its own memory.
+"""Time and memory of binarizing a CT of 512 x 512 x 1500 voxels: limits are a minute and 3 times its own memory.
 
     python -m benchmarks.scan_binarize [--slices 1500]
 
-The volume is a body of a head, a trunk and limbs on a table of two plates, in noise, stored as scanners do (i to the
-left, j to the back, k to the head) and then in the order that suits the depth direction least. What is timed is all
-from the voxels in memory to the silhouette and its depth; memory is the most that the process held meanwhile, the
-volume and all libraries included.
+The volume is a body of a head, a trunk and limbs on a table of two plates, with noise, stored once as scanners do (i to
+the left, j to the back, k to the head) and once in the order least favourable for the depth direction. The time covers
+everything from the voxels in memory to the silhouette and its depth; memory is the peak of the process, including the
+volume and all libraries.
 """
 
 import argparse
@@ -30,7 +30,7 @@ PARTS = (  # middle and half-axes in mm: x, y (to the feet), z (to the back); th
 
 
 class Peak:
-    """The most resident memory while it is entered, looked at a hundred times a second."""
+    """Peak resident memory inside the context, sampled a hundred times per second."""
 
     def __enter__(self) -> "Peak":
         self.bytes, self._done = 0, threading.Event()
@@ -98,7 +98,7 @@ def main() -> int:
     del volume
     kept &= measure("depth varies slowest", turned.transpose(1, 0, 2), affine)
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    print(f"the process, making the volumes included: at most {most:,.0f} MiB; {'kept' if kept else 'NOT kept'}")
+    print(f"the process, including making the volumes: at most {most:,.0f} MiB; {'passed' if kept else 'FAILED'}")
     return 0 if kept else 1
 
 

@@ -1,8 +1,8 @@
-"""Phantom scans brought to the common domain against the renderer's own mask of the same recipe.
+"""Compare phantom scans, converted to patches, with the renderer's own mask of the same recipe.
 
     python -m benchmarks.scan_truth --spec body --spacing 1.5 -n 50
 
-Dice must be at least 0.98 at 1.5 mm voxels and 0.95 at 4 mm; nothing of the table may be left; landmarks must lie
+Dice must be at least 0.98 at 1.5 mm voxels and 0.95 at 4 mm; nothing of the table may remain; landmarks must lie
 within a voxel of the truth.
 """
 
@@ -64,7 +64,7 @@ def main() -> None:
     dice, left, errors, index = (np.array(column) for column in zip(*found, strict=True))
     least = LEAST_DICE.get(options.spacing, 0.98 if options.spacing <= 1.5 else 0.95)
     bad = index[(dice < least) | (left > 0) | (errors > 1)]
-    verdict = f"NOT KEPT: {list(map(int, bad))} {failed}" if len(bad) or failed else "kept"
+    verdict = f"FAILED: {list(map(int, bad))} {failed}" if len(bad) or failed else "passed"
     print(f"{options.spec} at {options.spacing:g} mm: {len(found)} phantoms, Dice at least {dice.min():.4f}, mean "
           f"{dice.mean():.4f}; table or speckle left in {int((left > 0).sum())}; landmarks within {errors.max():.2f} "
           f"voxels; {verdict}")  # fmt: skip

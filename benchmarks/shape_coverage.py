@@ -1,11 +1,11 @@
-"""Do the built-in shape spaces cover real adults? Drawn people against the ANSUR II survey, women and men apart.
+"""Do the built-in shape spaces cover real adults? Compares drawn people with the ANSUR II survey, by sex.
 
     python -m benchmarks.shape_coverage --draws 3000 --data FOLDER
 
 For each measure: mean, standard deviation, 1st and 99th percentile of both, and whether the drawn p1 to p99 contains
-people's p1 to p99 with the means less than one of people's standard deviations apart. Fails (exit status 1) where it
-does not. Measures are those of generator/bodies/anthropometry.py; drawn people are those of the space aged 18 to 60
-(the survey's are 17 to 58).
+the survey's p1 to p99 and the means differ by less than one standard deviation of the survey. Exits with status 1 if
+not. Measures are those of generator/bodies/anthropometry.py; drawn people are those of the space aged 18 to 60 (the
+survey's are 17 to 58).
 """
 
 import argparse

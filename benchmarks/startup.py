@@ -1,9 +1,9 @@
-"""Seconds that `import synthgen`, `synthgen --help` and `synthgen --version` take.
+"""Startup time of `import synthgen`, `synthgen --help` and `synthgen --version`, in seconds.
 
     python -m benchmarks.startup --rounds 15
 
-Whole processes, from start to end, beside an interpreter that does nothing. The aims: the import adds less than 0.2 s
-to that interpreter's time, and `--help` answers within 0.5 s.
+Whole processes, from start to end, compared with an interpreter that does nothing. Targets: the import adds less than
+0.2 s to that interpreter's time, and `--help` takes at most 0.5 s.
 """
 
 import argparse

@@ -1,13 +1,13 @@
-"""Samples a second of our stream and of plain webdataset with pillow on the same shards, and what a training loses.
+"""Samples per second of our stream and of webdataset with pillow on the same shards, and the cost for a training.
 
     python -m benchmarks.streaming --data data/hand --what read      one core; the two take turns
     python -m benchmarks.streaming --data data/hand --what train     all cores; streamed against in memory
 
-Reading: webdataset gives (mask, landmarks) or (depth in mm, landmarks) of each sample, as docs/dataset.md does it. Ours
-gives the same arrays, a hundred at a time, with the shard's size and SHA-256 compared with the manifest, which
-webdataset does not do; nothing is kept, every shard is read anew. "From memory" is a pass over shards that are in
-memory, packed. "Batches" are shuffled batches of 100 as the network takes them, without and with artefacts. Rates are
-by processor time. Training: the paper's network and update, with artefacts.
+Reading: webdataset yields (mask, landmarks) or (depth in mm, landmarks) of each sample, as in docs/dataset.md. Ours
+yields the same arrays, a hundred at a time, after checking the shard's size and SHA-256 against the manifest, which
+webdataset does not do; nothing is cached, every shard is read again. "From memory" is a pass over packed shards in
+memory. "Batches" are shuffled batches of 100 as the network takes them, without and with artefacts. Rates are by
+processor time. Training: the paper's network and optimizer step, with artefacts.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def by_shards(blocks, inputs: str, width: int) -> Iterator[int]:
 
 
 def rate(samples: Iterator[int], most_s: float = 4.0) -> float:
-    """Return samples a second of processor time, which other work on the machine changes less than the clock's."""
+    """Return samples per second of processor time, which depends less on other load than wall time."""
     began, count = time.process_time(), 0
     for n in samples:
         count += n

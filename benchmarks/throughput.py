@@ -1,10 +1,10 @@
-"""Images a second end to end against the bare Cycles loop, on the same posed meshes in the same run.
+"""Images per second end to end, compared with the bare Cycles loop on the same posed meshes in the same run.
 
     python -m benchmarks.throughput --hands 2000 --bodies 600 [--workers]
 
 End to end is draw, shape, pose, place, label, render, encode and write to a shard; the bare loop renders the same
-vertices and keeps nothing. Both run in turns in one process on one core. With ``--workers`` the whole command is timed
-with one worker and with two. Where the time goes is told by ``benchmarks.rate``.
+vertices and keeps nothing. Both alternate in one process on one core. With ``--workers``, the whole command is timed
+with one worker and with two. ``benchmarks.rate`` shows where the time goes.
 """
 
 import os
