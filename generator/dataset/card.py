@@ -39,14 +39,14 @@ def card(
     features: Sequence[Mapping[str, Any]],
     numbers: "Statistics | None" = None,
 ) -> str:
-    """Return the text of README.md; the same data give the same text.
+    """Return the text of README.md, a pure function of its arguments.
 
     Args:
         info: The dataset.
         plans: Its shards.
-        receipts: What they turned out to be, in the same order.
+        receipts: Their receipts, in the same order.
         features: The columns, as `datasets` declares them.
-        numbers: What its samples are like.
+        numbers: Statistics of its samples.
 
     """
     front = to_yaml(_front_matter(info, plans, receipts, features))
@@ -55,17 +55,17 @@ def card(
 
 
 def pretty_name(info: DatasetInfo) -> str:
-    """Return the dataset's name for people."""
+    """Return the dataset's display name."""
     return f"synthgen {info.name.replace('_', ' ')}, version {info.version}"
 
 
 def license_text() -> str:
-    """Return the text of LICENSE: CC0 1.0 with a note on its reach."""
+    """Return the text of LICENSE: CC0 1.0 with a note on its scope."""
     return _NOTE + _text("CC0-1.0.txt")
 
 
 def size_category(count: int) -> str:
-    """Return the Hub's word for a number of samples."""
+    """Return the Hub's size category for a number of samples."""
     return next((word for limit, word in _SIZES if count < limit), "n>1B")
 
 
@@ -101,7 +101,7 @@ def _front_matter(
 def _configs(
     plans: Sequence[ShardPlan], receipts: Sequence[ShardReceipt], features: Sequence[Mapping[str, Any]]
 ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Return each configuration with what is told of it: the shards, their json alone, and one small shard.
+    """Return each configuration with its dataset_info: the shards, only their json, and one small shard.
 
     `datasets` reads all configurations of a repository with one builder, so all of these read archives. The label
     tables are read by their folder, ``data_dir="labels"``.
@@ -135,14 +135,14 @@ def _split(name: str, pairs: Sequence[tuple[ShardPlan, ShardReceipt]]) -> dict[s
 
 
 _CHECKED = {
-    "blender": "The reference engine rendered them; `--engine raster` compares them with the native one's pixels.",
+    "blender": "The reference engine rendered them; `--engine raster` compares them with the native engine's pixels.",
     "raster": (
         "The native engine rendered them. It was checked against Blender on 1,000 hands and 200 bodies of each\n"
-        "built-in spec: at most 2 of a million mask pixels differ, and depth by less than 0.05 mm away from edges;\n"
+        "built-in spec: at most 2 in a million mask pixels differ, and depth by less than 0.05 mm away from edges;\n"
         "`synthgen verify . --rerender 50 --engine blender` checks these samples in the same way."
     ),
 }
-"""What is known of an engine's pixels (benchmarks/engines.py), and how to see it on the samples themselves."""
+"""How an engine's pixels were checked (benchmarks/engines.py), and how to check them on the samples."""
 
 
 def _facts(info: DatasetInfo, plans: Sequence[ShardPlan]) -> dict[str, str]:
@@ -181,7 +181,7 @@ def _facts(info: DatasetInfo, plans: Sequence[ShardPlan]) -> dict[str, str]:
 
 
 def _numbers(info: DatasetInfo, numbers: "Statistics | None") -> dict[str, str]:
-    """Return what the card tells of the samples: landmarks with how often they are seen, bodies, poses."""
+    """Return the card's statistics: landmarks with how often they are visible, bodies, poses."""
     if numbers is None:
         rows = [f"{k}. `{name}`" for k, name in enumerate(info.landmarks, 1)]
         return {"landmarks": "\n".join(rows), "statistics": ""}
@@ -194,7 +194,7 @@ def _numbers(info: DatasetInfo, numbers: "Statistics | None") -> dict[str, str]:
 def _statistics(numbers: "Statistics") -> Iterator[str]:
     if not numbers.people and numbers.women is None and not numbers.poses:
         return
-    yield "\n## Who and how"
+    yield "\n## Bodies and poses"
     if numbers.measured:
         yield (f"Of {numbers.samples:,} samples; heights, weights, lengths and breadths are measured on the bodies of "
                f"the first {numbers.measured:,} training samples, as in anthropometry.")  # fmt: skip
@@ -211,7 +211,7 @@ def _statistics(numbers: "Statistics") -> Iterator[str]:
     if numbers.people or numbers.women is not None:
         yield f"\n![Distributions of age, sex and measures]({PEOPLE})"
     if numbers.poses:
-        yield "\nAngles of the joints as drawn: 98 % of the samples thin, the middle half thick, the median as a dot."
+        yield "\nJoint angles: thin lines span 98 % of the samples, thick lines the middle half; dots are medians."
         yield f"\n![Ranges of the joints' angles]({POSES})"
     yield ""
 
@@ -228,7 +228,7 @@ def percentages(shares: Sequence[float], decimals: int = 1) -> list[str]:
 
 
 def _digits(spread: "Spread") -> int:
-    """Return how many decimals a quantity is told with."""
+    """Return the number of decimals that a quantity is shown with."""
     return {"": 2, "mm": 0}.get(spread.unit, 1)
 
 

@@ -551,7 +551,7 @@ def test_the_card_tells_what_the_network_is_and_how_large_its_errors_are(hub, ad
     assert card.data.metrics == list(values)
     for part in (
         "4 scans of 4 subjects", "ab" * 32, "cd" * 32, told["spec_sha256"], "`synthgen-hand-v1`", "in 2 folds",
-        "![Mean error at each landmark](figures/errors.png)", "| `rate.first` | 0.01 |", "no medical device",
+        "![Mean error at each landmark](figures/errors.png)", "| `rate.first` | 0.01 |", "not a medical device",
         f"synthgen predict --model hf://{address.repo} scan.nii.gz --side left", "riegler2015anatomical", "Apache-2.0",
         *(f"| {name} |" for name in DOMAIN.landmarks),
     ):  # fmt: skip
@@ -565,7 +565,7 @@ def test_the_card_of_a_network_on_renderings_alone_has_no_results(hub, address, 
     text = card_of(trained, address)
 
     assert ModelCard(text, ignore_metadata_errors=False).data.eval_results is None
-    assert "Nothing is known of its errors on real scans" in text
+    assert "Its errors on real scans are unknown" in text
     assert "errors.png" not in text
     assert "--depth-model" in text
 

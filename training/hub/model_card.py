@@ -1,4 +1,4 @@
-"""The model card (README.md), from a network's checkpoint and results alone, and the figure in it."""
+"""The model card (README.md), generated from a network's checkpoint and results, and its figure."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ _NETWORKS = {"paper": "The convolutional network of Riegler et al. (2015)",
 _IMAGES = {"mask": "silhouettes", "depth": "normalized depth images"}
 _SUBJECTS = {"hand": "hands", "body": "whole bodies"}
 _EXPECTED = {"hand": "a hand seen from its back (right ones are mirrored)", "body": "a body seen from the front"}
-_SEEN = {"dataset": "renderings", "spec": "renderings, made while it was trained", "scan set": "real scans"}
+_SEEN = {"dataset": "renderings", "spec": "renderings, made during training", "scan set": "real scans"}
 _METRICS = {
     "mean_mm": "Mean error in the image plane, mm",
     "median_mm": "Median error in the image plane, mm",
@@ -31,22 +31,22 @@ _METRICS = {
     "mean_px": "Mean error, pixels of the scan",
     "rmse_px": "Root mean square error, pixels of the scan",
 }
-"""Numbers of results by their field, as people call them."""
+"""Titles of the metrics by their field in the results."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """What a card tells of."""
+    """What a card describes."""
 
     checkpoint: Checkpoint
     results: StoredResults | None
-    """None where it was not fine-tuned, so that nothing is known of its errors on scans."""
+    """None if it was not fine-tuned, so that its errors on scans are unknown."""
     knows_depth: bool
-    """Whether the mean depth of its training scans stands in for a network on depth."""
+    """Whether the mean depth of its training scans replaces a network for depth."""
 
     @property
     def title(self) -> str:
-        """For people."""
+        """A title for readers."""
         domain, recipe = self.checkpoint.domain, self.checkpoint.recipe
         return f"{len(domain.landmarks)} landmarks in {_IMAGES[recipe.input]} of {_SUBJECTS[domain.model]}"
 
@@ -69,7 +69,7 @@ def errors_png(results: StoredResults) -> bytes:
     unit, rows = results.unit, results.found.landmarks
     means = [getattr(row, f"mean_{unit}") for row in rows.values()]
     bars = Bars(
-        title=f"{results.scans} scans of {results.subjects} subjects, each by a network that has not seen its subject",
+        title=f"{results.scans} scans of {results.subjects} subjects, each predicted without training on its subject",
         unit=f"mean error, {_unit(unit)}",
         groups=tuple(rows),
         heights={METHOD: [float("nan") if mean is None else mean for mean in means]},
@@ -104,7 +104,7 @@ def _facts(model: Model) -> dict[str, str]:
     hand, masks = domain.model == "hand", recipe.input == "mask"
     settings = {"side": "left", "up": "S", "viewed_from": "P"} if hand else {}
     options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in settings.items())
-    sees = "It sees silhouettes alone" if masks else "It sees the depth of the outer surface alone"
+    sees = "It sees only silhouettes" if masks else "It sees only the depth of the outer surface"
     return {
         "title": f"{model.title[0].upper()}{model.title[1:]}",
         "network": _NETWORKS[recipe.arch],
@@ -121,14 +121,14 @@ def _facts(model: Model) -> dict[str, str]:
         "results": _results(model.results),
         "options": f"{options} " if options else "",
         "settings": json.dumps(settings),
-        "sees": f"{sees}: nothing inside is seen, and what the outline hides is lost.",
+        "sees": f"{sees}: nothing inside the body, and nothing that the outline hides.",
         "depth": _depth(model),
         "citation": citation(),
     }
 
 
 def _data(model: Model) -> Table:
-    """Return what the network has seen, first to last; scan sets go without the names of their files."""
+    """Return the network's training data in order; the file names of scan sets are omitted."""
     rows, results = [], model.results
     for number, data in enumerate(model.checkpoint.history, 1):
         told = f"`{' '.join(data.name.replace('`', '').split()):.80}`"
@@ -140,14 +140,14 @@ def _data(model: Model) -> Table:
 
 
 def _about_data(model: Model) -> str:
-    lines = [f"The framing of the patches, in the spec's words: `{model.checkpoint.domain.framing}`."]
+    lines = [f"Framing of the patches, as in the spec: `{model.checkpoint.domain.framing}`."]
     if model.results:
-        lines.append(f"The scans were brought to the spec with the digest `{model.results.spec_sha256}`.")
+        lines.append(f"The scans were converted with the spec of digest `{model.results.spec_sha256}`.")
     return "\n".join(lines)
 
 
 def _settings(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the values of a recipe by their path, without those that are not set."""
+    """Yield the values of a training config by their path, without those that are not set."""
     for name, value in data.items():
         if isinstance(value, Mapping):
             yield from _settings(value, f"{above}{name}.")
@@ -158,13 +158,13 @@ def _settings(data: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, s
 
 def _results(results: StoredResults | None) -> str:
     if results is None:
-        return ("Nothing is known of its errors on real scans: it was not fine-tuned with a cross-validation. "
+        return ("Its errors on real scans are unknown: it was not fine-tuned with cross-validation. "
                 "`synthgen experiment` measures that.")  # fmt: skip
     folds = f"in {results.folds} folds " if results.folds else ""
     told = (
-        f"Cross-validation {folds}cut by subject: each scan was looked at by a network that has not seen its subject.\n"
-        "The network here is trained on all scans, so its own errors on other people's were not measured; expect about "
-        "these.\nIntervals are 95 %, by bootstrap over subjects."
+        f"Cross-validation {folds}split by subject: each scan was predicted by a network not trained on its subject.\n"
+        "The network here is trained on all scans, so its errors on other people were not measured; expect similar "
+        "ones.\nIntervals are 95 %, by bootstrap over subjects."
     )
     return f"{told}\n\n{markdown(_table(results))}\n![Mean error at each landmark]({FIGURE})"
 
@@ -205,10 +205,10 @@ def _unit(unit: str) -> str:
 
 def _depth(model: Model) -> str:
     if model.checkpoint.recipe.input == "depth":
-        return "- It needs the depth of volumes, and cannot be used on 2D scans.\n"
+        return "- It needs the depth of volumes and cannot be used on 2D scans.\n"
     if model.knows_depth:
         return (
-            "- The third coordinate is the mean of the training scans, that of an average pose, where `--depth-model` "
-            "names no network on depth.\n"
+            "- Unless `--depth-model` names a network for depth, the third coordinate is the training scans' mean, "
+            "that of an average pose.\n"
         )
-    return "- In volumes the third coordinate needs a network on depth, which `--depth-model` names.\n"
+    return "- In volumes, the third coordinate needs a network for depth, given with `--depth-model`.\n"
