@@ -1,6 +1,5 @@
 """What a run needs and what this machine has: cores, memory, disk."""
 
-import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -40,60 +39,38 @@ class Machine:
 
 def this_machine() -> Machine:
     """Measure the machine, within the limits of this process's control groups and affinity."""
+    from dask.system import cpu_count  # noqa: PLC0415 (Dask is slow to load, and not every command asks)
+
     memory = psutil.virtual_memory().available
-    cores: float = _affinity()
     if sys.platform == "linux":
-        for quota, left in control_groups(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")):
-            cores, memory = min(cores, quota), min(memory, left)
-    return Machine(cores=max(1, int(cores)), memory=memory)
+        memory = min([memory, *memory_left(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))])
+    return Machine(cores=cpu_count(), memory=memory)
 
 
-def _affinity() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def memory_left(membership: Path, mount: Path) -> Iterator[int]:
+    """Yield the bytes left to each control group that limits this process.
 
-
-def control_groups(membership: Path, mount: Path) -> Iterator[tuple[float, int]]:
-    """Yield the limits (cores, bytes left) of the control groups that hold this process.
+    Dask's `distributed.system.memory_limit` knows the limits, but not how much of them is in use.
 
     Args:
         membership: ``/proc/self/cgroup``: lines ``id:controllers:path``, version 2 with an empty middle.
         mount: Where the control groups are mounted.
 
     """
-    try:
-        lines = membership.read_text(encoding="ascii").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return
-    for line in lines:
+    for line in _read(membership).splitlines():
         _, controllers, path = line.split(":", 2)
-        names = controllers.split(",")
         if not controllers:
             for folder in _upwards(mount, path):
-                yield _quota_v2(folder), _left(folder, "memory.max", "memory.current")
-        elif "memory" in names:
+                yield _left(folder, "memory.max", "memory.current")
+        elif "memory" in controllers.split(","):
             for folder in _upwards(mount / "memory", path):
-                yield float("inf"), _left(folder, "memory.limit_in_bytes", "memory.usage_in_bytes")
-        elif "cpu" in names:
-            for folder in _upwards(mount / controllers, path):
-                yield _quota_v1(folder), _UNLIMITED
+                yield _left(folder, "memory.limit_in_bytes", "memory.usage_in_bytes")
 
 
 def _upwards(mount: Path, path: str) -> Iterable[Path]:
     """Return the group's folder and all above it; inside a container the own group is the mount itself."""
     inner = PurePosixPath(path).relative_to("/") if path.startswith("/") else PurePosixPath(path)
     return [mount / inner, *(mount / p for p in inner.parents)] if inner.parts else [mount]
-
-
-def _quota_v2(folder: Path) -> float:
-    quota, _, period = _read(folder / "cpu.max").partition(" ")
-    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else float("inf")
-
-
-def _quota_v1(folder: Path) -> float:
-    quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
-    return int(quota) / int(period) if quota.isdigit() and period.isdigit() else float("inf")
 
 
 def _left(folder: Path, limit_name: str, usage_name: str) -> int:

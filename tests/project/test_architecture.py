@@ -74,7 +74,7 @@ ONLY_IN = {
     "bpy": BLENDER,
     "bmesh": BLENDER,
     "mathutils": BLENDER,
-    "dask": ("generator/runs/cluster.py",),
+    "dask": ("generator/runs/cluster.py", "generator/runs/resources.py"),  # the second for the number of cores
     "distributed": ("generator/runs/cluster.py",),
     "numba": ("synthgen/randomness/", "synthgen/specs/artefact_kernels.py", "generator/", "training/"),
     "huggingface_hub": ("synthgen/remote/hub.py",),

@@ -20,7 +20,7 @@ from synthgen.storage.dataset_paths import GUARD
 from synthgen.generator.dataset.clear import clear_dataset
 from synthgen.generator.runs.progress import Board, Progress, RunReport
 from synthgen.generator.runs.options import RunOptions, check_target, select_shards
-from synthgen.generator.runs.resources import WORKER_MEMORY, Machine, control_groups, disk_needed, fit_workers
+from synthgen.generator.runs.resources import WORKER_MEMORY, Machine, disk_needed, fit_workers, memory_left
 from synthgen.quantities import byte_size, duration
 from synthgen.generator.runs.run import run
 from synthgen.datasets.plan import plan_shards
@@ -410,34 +410,41 @@ def test_workers_are_lowered_to_what_fits_with_a_reason():
         go(Path("nowhere"), workers=0)
 
 
-def test_control_groups_of_both_versions_limit_the_machine(tmp_path):
+def test_control_groups_of_both_versions_limit_the_memory(tmp_path):
     membership = tmp_path / "cgroup"
     v2 = tmp_path / "job" / "step"
     v2.mkdir(parents=True)
     membership.write_text("0::/job/step\n")
-    (tmp_path / "job" / "cpu.max").write_text("250000 100000\n")
-    (v2 / "cpu.max").write_text("max 100000\n")
     (v2 / "memory.max").write_text("1000\n")
     (v2 / "memory.current").write_text("700\n")
     (v2 / "memory.stat").write_text("anon 3\ninactive_file 200\n")
-    limits = list(control_groups(membership, tmp_path))
 
-    assert min(cores for cores, _ in limits) == 2.5
-    assert min(memory for _, memory in limits) == 500
+    assert min(memory_left(membership, tmp_path)) == 500
+
+    (tmp_path / "job" / "memory.max").write_text("400\n")  # a limit of the group above holds too
+
+    assert min(memory_left(membership, tmp_path)) == 400
 
     v1 = tmp_path / "memory" / "job"
     v1.mkdir(parents=True)
     (v1 / "memory.limit_in_bytes").write_text("900\n")
     (v1 / "memory.usage_in_bytes").write_text("100\n")
-    (tmp_path / "cpu,cpuacct").mkdir()
-    (tmp_path / "cpu,cpuacct" / "cpu.cfs_quota_us").write_text("150000\n")
-    (tmp_path / "cpu,cpuacct" / "cpu.cfs_period_us").write_text("100000\n")
     membership.write_text("5:memory:/job\n4:cpu,cpuacct:/job\n")
-    limits = list(control_groups(membership, tmp_path))
 
-    assert min(cores for cores, _ in limits) == 1.5
-    assert min(memory for _, memory in limits) == 800
-    assert list(control_groups(tmp_path / "none", tmp_path)) == []
+    assert min(memory_left(membership, tmp_path)) == 800
+    assert list(memory_left(tmp_path / "none", tmp_path)) == []
+
+
+def test_cores_are_those_that_this_process_may_use():
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system does not bind processes to cores")
+    script = (
+        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}); "
+        "from synthgen.generator.runs.resources import this_machine; print(this_machine().cores)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "1\n"
 
 
 def test_progress_counts_samples_and_survives_a_shard_that_starts_again():
