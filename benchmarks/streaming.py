@@ -104,7 +104,7 @@ def read(root: Path) -> None:
                 "ours": rate(by_shards(fresh, inputs, domain.width)),
                 "ours, from memory": rate(by_shards(blocks, inputs, domain.width)),
                 "batches": rate(batches(blocks, turn, None)),
-                "batches with artefacts": rate(batches(blocks, turn, dataset.artefacts)),
+                "batches with artefacts": rate(batches(blocks, turn, dataset.spec.artefacts)),
             }
             for name, value in turns.items() if turn else ():  # the first turn warms up
                 note(name, value)
