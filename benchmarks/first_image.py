@@ -2,7 +2,7 @@
 
     python -m benchmarks.first_image --rounds 5
 
-Whole commands, `synthgen preview -n 1 --engine raster`, from start to end; the models are baked beforehand.
+Whole commands, `synthgen preview -n 1 --engine raster`, from start to end; the models are unpacked beforehand.
 """
 
 import argparse
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     with tempfile.TemporaryDirectory() as folder:
-        seconds("hand", Path(folder))  # bakes the models where there are none
+        seconds("hand", Path(folder))  # unpacks the models where there are none
     for spec in ("hand", "body"):
         empty, filled = [], []
         for _ in range(rounds):

@@ -29,10 +29,10 @@ from distributed.core import Status
 import synthgen
 from synthgen.errors import ClusterError, SynthgenError
 from synthgen.generator.engines.blender_process import keep_to_core, leave
-from synthgen.generator.runs.progress import Board, Listener
 from synthgen.generator.runs.options import RunOptions
-from synthgen.interrupts import interrupts_blocked
+from synthgen.generator.runs.progress import Board, Listener
 from synthgen.generator.runs.worker import PipelineHolder, ShardOutcome, ShardTask, Stopped, Watch, render_shard
+from synthgen.interrupts import interrupts_blocked
 
 CRASHES_ALLOWED = 3
 """A shard is given up when one worker more than this has died of it."""

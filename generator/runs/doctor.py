@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from synthgen.errors import EXTRAS, missing_text
+from synthgen.errors import EXTRAS
 from synthgen.generator.engines.availability import has_blender
 from synthgen.generator.runs.resources import WORKER_MEMORY, disk_free, this_machine
 from synthgen.quantities import byte_size
@@ -66,12 +66,13 @@ def examine() -> list[Check]:
 
 
 def check_extra(extra: str) -> Check:
-    """Look for the packages of an extra; a missing one is no failure."""
+    """Look for the packages of an extra; without them the rest still works."""
     purpose, modules = EXTRAS[extra]
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
-        return Check("extra", "warn", f"{extra}: {', '.join(missing)} not installed", missing_text(missing[0]) or "")
-    return Check("extra", "ok", f"{extra}: {purpose}")
+        found = f"{extra}, for {purpose}: {', '.join(missing)} not installed"
+        return Check("extra", "warn", found, f'pip install "synthgen[{extra}]"')
+    return Check("extra", "ok", f"{extra}, for {purpose}")
 
 
 def check_python(version: tuple[int, int] = sys.version_info[:2]) -> Check:

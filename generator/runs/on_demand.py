@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.storage.depth import encode_depth, nearest_depth
 from synthgen.errors import DatasetError, EngineError, SynthgenError
-from synthgen.interrupts import interrupts_blocked, kill_on_interrupt, signals_deferred
 from synthgen.generator.runs.resources import Machine
-from synthgen.quantities import byte_size
 from synthgen.generator.runs.worker import SamplePipeline, Source
-from synthgen.storage.sample import Sample, stored_points
+from synthgen.interrupts import interrupts_blocked, kill_on_interrupt, signals_deferred
+from synthgen.quantities import byte_size
 from synthgen.specs.spec import ResolvedSpec
+from synthgen.storage.depth import encode_depth, nearest_depth
+from synthgen.storage.sample import Sample, stored_points
 
 WORKER_MEMORY = 300_000_000
 """Bytes of one worker at work, measured: the model and the kernels, no Blender."""

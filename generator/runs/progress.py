@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import synthgen
-from synthgen.progress import ProgressListener
 from synthgen.generator.runs.worker import ShardOutcome
+from synthgen.progress import ProgressListener
 from synthgen.storage.atomic_files import write_file
 from synthgen.storage.dataset_paths import RUN_FILE
 

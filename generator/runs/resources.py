@@ -11,8 +11,8 @@ import psutil
 
 from synthgen.errors import DatasetError
 from synthgen.generator.runs.options import RunOptions, nearest_folder
-from synthgen.specs.spec import ResolvedSpec
 from synthgen.quantities import byte_size
+from synthgen.specs.spec import ResolvedSpec
 
 if TYPE_CHECKING:  # the doctor looks at the machine without the packages that write shards
     from synthgen.datasets.plan import ShardPlan
@@ -140,7 +140,10 @@ def fit_workers(wanted: int, shards: int, machine: Machine) -> tuple[int, str | 
     reasons = [
         (wanted, ""),
         (machine.cores, _plural(machine.cores, "core")),
-        (machine.memory // WORKER_MEMORY, f"{byte_size(machine.memory)} of memory free, {byte_size(WORKER_MEMORY)} each"),
+        (
+            machine.memory // WORKER_MEMORY,
+            f"{byte_size(machine.memory)} of memory free, {byte_size(WORKER_MEMORY)} each",
+        ),
         (shards, f"{_plural(shards, 'shard')} to render"),
     ]
     workers, reason = min(reasons, key=lambda pair: pair[0])

@@ -8,21 +8,21 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from synthgen.storage.dataset_paths import CHECKSUMS
-from synthgen.errors import DatasetError
-from synthgen.generator.runs.cluster import check_workers, open_cluster, render_shards
-from synthgen.generator.dataset.folder import seal_dataset, start_dataset
-from synthgen.generator.engines.availability import check_engine
-from synthgen.generator.dataset.clear import clear_dataset, dataset_bytes
-from synthgen.generator.runs.progress import Board, Listener, RunReport, record_run
-from synthgen.generator.runs.options import RunOptions, check_target, select_shards
-from synthgen.interrupts import stop_on_signals
-from synthgen.generator.runs.resources import fit_run
 from synthgen.datasets.plan import ShardPlan, plan_shards
+from synthgen.errors import DatasetError
+from synthgen.generator.dataset.clear import clear_dataset, dataset_bytes
+from synthgen.generator.dataset.folder import seal_dataset, start_dataset
 from synthgen.generator.dataset.shards import shard_done
+from synthgen.generator.engines.availability import check_engine
+from synthgen.generator.runs.cluster import check_workers, open_cluster, render_shards
+from synthgen.generator.runs.options import RunOptions, check_target, select_shards
+from synthgen.generator.runs.progress import Board, Listener, RunReport, record_run
+from synthgen.generator.runs.resources import fit_run
 from synthgen.generator.runs.worker import Opener, ShardTask, Source, open_default
+from synthgen.interrupts import stop_on_signals
 from synthgen.progress import Silent
 from synthgen.specs.spec import ResolvedSpec
+from synthgen.storage.dataset_paths import CHECKSUMS
 
 
 def run(

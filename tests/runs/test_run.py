@@ -12,21 +12,21 @@ from pathlib import Path
 
 import pytest
 from support.fake_pipeline import open_broken, open_fake
-
-from support.processes import alive, until
 from support.paths import with_import_paths
-from synthgen.errors import ClusterError, DatasetError, SynthgenError
-from synthgen.storage.dataset_paths import GUARD
-from synthgen.generator.dataset.clear import clear_dataset
-from synthgen.generator.runs.progress import Board, Progress, RunReport
-from synthgen.generator.runs.options import RunOptions, check_target, select_shards
-from synthgen.generator.runs.resources import WORKER_MEMORY, Machine, disk_needed, fit_workers, memory_left
-from synthgen.quantities import byte_size, duration
-from synthgen.generator.runs.run import run
+from support.processes import alive, until
+
 from synthgen.datasets.plan import plan_shards
+from synthgen.errors import ClusterError, DatasetError, SynthgenError
+from synthgen.generator.dataset.clear import clear_dataset
+from synthgen.generator.runs.options import RunOptions, check_target, select_shards
+from synthgen.generator.runs.progress import Board, Progress, RunReport
+from synthgen.generator.runs.resources import WORKER_MEMORY, Machine, disk_needed, fit_workers, memory_left
+from synthgen.generator.runs.run import run
 from synthgen.generator.runs.worker import ShardOutcome
-from synthgen.specs.spec import ResolvedSpec
+from synthgen.quantities import byte_size, duration
 from synthgen.specs.files import dump_spec, load_spec
+from synthgen.specs.spec import ResolvedSpec
+from synthgen.storage.dataset_paths import GUARD
 
 COUNT = 400
 

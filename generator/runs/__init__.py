@@ -1,0 +1,1 @@
+"""Running many shards: options, worker processes, progress, resume, and rendering on demand."""
