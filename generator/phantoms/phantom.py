@@ -4,29 +4,22 @@ A phantom is its sample's very mesh in voxels: the patient lies in the scanner a
 direction of the view along a voxel axis. Rendering ``as_scanned(scene, index)`` gives what a perfect scan would.
 """
 
-import contextlib
-import csv
-import io
-import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import radians
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from synthgen.errors import DatasetError, SpecError, SynthgenError
+from synthgen.errors import SynthgenError
 from synthgen.generator.bodies.vectors import about
 from synthgen.generator.phantoms.modality import Subject, ct_volume, draw_table, mr_volume
-from synthgen.generator.phantoms.nifti_writer import stored_as, write_nifti
+from synthgen.generator.phantoms.nifti_writer import stored_as
 from synthgen.generator.phantoms.tissue import Joints
 from synthgen.generator.phantoms.voxelize import Grid, covering
 from synthgen.generator.scene import PosedBody, Scene
 from synthgen.geometry import Camera, Floats, normalize
 from synthgen.specs.spec import ResolvedSpec
-from synthgen.storage.atomic_files import write_file
-from synthgen.storage.sample import sample_key
 
 BODY_SPACING_MM = (1.5, 1.5, 1.5)
 HAND_SPACING_MM = (1.0, 1.0, 1.0)
@@ -34,26 +27,9 @@ MAX_VOXELS = 2**29
 """1 GiB of voxels."""
 MAX_OBLIQUE_DEG = 40.0
 """Beyond 45 degrees, the nearest axis is another one."""
-COLUMNS = ("id", "subject", "image", "landmarks", "side", "up", "viewed_from")
 _DIRECTIONS = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
 _NEAR_CUT_MM = 20.0
 """The mesh is followed so far beyond the cut, to find its extent."""
-_SCHEMA = (
-    "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
-    "markups-schema-v1.0.3.json#"
-)
-_README = """Phantom scans, made by synthgen from the spec {spec!r} with seed {seed}. No patient was scanned.
-
-Each image is a posed MakeHuman body in voxels, {what}.
-Beside it are its landmarks (3D Slicer markups, LPS mm); scans.csv lists all. The surface is exact: it is the mesh that
-synthgen renders for the same sample. Bones, organs, noise and artefacts are rough stand-ins that make scans look like
-scans; nothing can be learnt from them about anatomy or scanners.
-The same spec and seed give the same files. CC0 1.0, as is everything that synthgen renders.
-"""
-_WHAT = {
-    "body": "CT-like, in Hounsfield units, supine on a scanner's table",
-    "hand": "MR-like, in arbitrary units, with a sandbag on the hand",
-}
 
 
 @dataclass(frozen=True)
@@ -96,6 +72,20 @@ class Lie:
     """(3,) of the volume, LPS."""
 
 
+@dataclass(frozen=True)
+class _Acquired:
+    """What a scanner would hand over, before it is stored."""
+
+    grid: Grid
+    block: NDArray[np.int16]
+    """(R, D, C) voxels of the grid."""
+    lie: Lie
+    order: tuple[int, int, int] = (0, 1, 2)
+    """Axes x, y and depth as the file stores them."""
+    flips: tuple[bool, bool, bool] = (False, False, False)
+    """Which stored axes run backwards."""
+
+
 def phantom_scene(spec: ResolvedSpec) -> Scene:
     """Prepare the spec of phantoms: as the renderer does, but orthographic, as scans are.
 
@@ -128,65 +118,13 @@ def make_phantom(scene: Scene, index: int, options: PhantomOptions | None = None
     is_body = scene.spec.model == "body"
     points = posed.points_mm[: model.n_vertices]
     subject = Subject(points, scene.triangles, Joints(model, posed.points_mm), scene.spec.seed, index)
-    if is_body:
-        grid, block = _scan_body(subject, options)
-        lie, order, flips = _lie(subject, (("S", "A"),), 0.0), (0, 2, 1), (False, False, True)
-    else:
-        grid, block = _scan_hand(subject, posed.camera, options)
-        lie, order, flips = (
-            _lie(subject, _hand_ways(scene.spec.side), options.oblique_deg),
-            (0, 1, 2),
-            (False, False, False),
-        )
-    affine = _affine(grid, lie)
-    names = scene.spec.landmarks.names
-    landmarks = _landmarks(dict(zip(names, posed.labels.landmarks_mm, strict=True)), grid, affine)
-    voxels, affine = stored_as(block.transpose(2, 0, 1), affine, order, flips)
-    return Phantom(voxels, affine, landmarks, "" if is_body else scene.spec.side, lie.up, lie.viewed_from)
-
-
-def make_phantoms(
-    spec: ResolvedSpec,
-    n: int,
-    out: Path,
-    options: PhantomOptions | None = None,
-    on_file: Callable[[Path], None] | None = None,
-) -> Path:
-    """Write the phantom scans of a spec's first samples, their landmarks and a table of them; return the table.
-
-    Args:
-        spec: What to scan.
-        n: How many.
-        out: Folder to make; it may exist when it is empty.
-        options: How they are stored.
-        on_file: Told each file that is written.
-
-    Raises:
-        SynthgenError: The spec, the number or the options cannot be used.
-        DatasetError: The folder holds something, or cannot be written.
-    """
-    if n < 1:
-        raise SpecError(f"-n: value {n}; make at least 1 phantom")
-    checked(options or PhantomOptions())
-    _check_empty(out)
-    tell = on_file or (lambda _: None)
-    scene, rows = phantom_scene(spec), []
-    with _writing(out):
-        out.mkdir(parents=True, exist_ok=True)
-    for index in range(n):
-        phantom, name = make_phantom(scene, index, options), f"{scene.spec.name}-{sample_key(index)}"
-        image, landmarks = f"{name}.nii.gz", f"{name}.mrk.json"
-        with _writing(out):
-            write_nifti(out / image, phantom.voxels, phantom.affine)
-            write_file(out / landmarks, markups(phantom.landmarks_mm).encode())
-        tell(out / image)
-        rows.append((name, name, image, landmarks, phantom.side, phantom.up, phantom.viewed_from))
-    readme = _README.format(spec=scene.spec.name, seed=scene.spec.seed, what=_WHAT[scene.spec.model])
-    with _writing(out):
-        write_file(out / "README.txt", readme.encode())
-        write_file(out / "scans.csv", _table(rows).encode())
-    tell(out / "scans.csv")
-    return out / "scans.csv"
+    side = "" if is_body else scene.spec.side
+    scan = _scan_body(subject, options) if is_body else _scan_hand(subject, side, posed.camera, options)
+    affine = _affine(scan.grid, scan.lie)
+    places = zip(scene.spec.landmarks.names, posed.labels.landmarks_mm, strict=True)
+    landmarks = _landmarks(dict(places), scan.grid, affine)
+    voxels, affine = stored_as(scan.block.transpose(2, 0, 1), affine, scan.order, scan.flips)
+    return Phantom(voxels, affine, landmarks, side, scan.lie.up, scan.lie.viewed_from)
 
 
 def checked(options: PhantomOptions) -> PhantomOptions:
@@ -203,37 +141,23 @@ def checked(options: PhantomOptions) -> PhantomOptions:
     return options
 
 
-def markups(landmarks_mm: Mapping[str, Floats]) -> str:
-    """Return 3D Slicer's markups file of points (3,) in LPS mm by name."""
-    points = [
-        {
-            "id": str(n),
-            "label": name,
-            "position": [round(float(v), 6) + 0.0 for v in place],
-            "positionStatus": "defined",
-        }
-        for n, (name, place) in enumerate(landmarks_mm.items(), 1)
-    ]
-    nodes = [{"type": "Fiducial", "coordinateSystem": "LPS", "coordinateUnits": "mm", "controlPoints": points}]
-    return json.dumps({"@schema": _SCHEMA, "markups": nodes}, indent=1) + "\n"
-
-
 def view_turn(up: str, viewed_from: str) -> Floats:
     """Rotation (3, 3) from the camera's axes to LPS, of a viewer at one patient direction, with another up."""
     above, viewer = np.array(_DIRECTIONS[up], dtype=np.float64), np.array(_DIRECTIONS[viewed_from], dtype=np.float64)
     return np.stack([np.cross(above, viewer), -above, -viewer], axis=1)
 
 
-def _scan_body(subject: Subject, options: PhantomOptions) -> tuple[Grid, NDArray[np.int16]]:
+def _scan_body(subject: Subject, options: PhantomOptions) -> _Acquired:
     table, air = draw_table(subject), subject.rng("grid").uniform(15, 45, (2, 3))
     low, high = subject.points_mm.min(axis=0), subject.points_mm.max(axis=0)
     low[0], high[0] = min(low[0], table.sides_mm[0]), max(high[0], table.sides_mm[1])
     high[2] = table.plates_mm[1][1]
     grid = _affordable(covering(low - air[0], high + air[1], options.spacing_mm or BODY_SPACING_MM))
-    return grid, ct_volume(subject, grid, table)
+    lie = _lie(subject, (("S", "A"),), 0.0)
+    return _Acquired(grid, ct_volume(subject, grid, table), lie, (0, 2, 1), (False, False, True))
 
 
-def _scan_hand(subject: Subject, camera: Camera, options: PhantomOptions) -> tuple[Grid, NDArray[np.int16]]:
+def _scan_hand(subject: Subject, side: str, camera: Camera, options: PhantomOptions) -> _Acquired:
     """The volume ends where the framing cuts the forearm."""
     spacing = options.spacing_mm or HAND_SPACING_MM
     cut = camera.height / 2 * camera.mm_per_px[1]
@@ -243,7 +167,7 @@ def _scan_hand(subject: Subject, camera: Camera, options: PhantomOptions) -> tup
     high[1] = cut
     low[1] = cut - np.ceil((cut - low[1]) / spacing[1]) * spacing[1]
     grid = _affordable(covering(low, high, spacing))
-    return grid, mr_volume(subject, grid)
+    return _Acquired(grid, mr_volume(subject, grid), _lie(subject, _hand_ways(side), options.oblique_deg))
 
 
 def _affordable(grid: Grid) -> Grid:
@@ -288,26 +212,3 @@ def _landmarks(points_mm: Mapping[str, Floats], grid: Grid, affine: Floats) -> d
         for name, place in places.items()
         if ((place >= -0.5) & (place <= np.array(grid.size) - 0.5)).all()
     }
-
-
-def _check_empty(out: Path) -> None:
-    with _writing(out):
-        if out.exists() and not out.is_dir():
-            raise DatasetError(f"--out: value {out}; it is a file, choose a folder")
-        if out.is_dir() and any(out.iterdir()):
-            raise DatasetError(f"--out: value {out}; the folder is not empty, choose another")
-
-
-@contextlib.contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        why = error.strerror or str(error)
-        raise DatasetError(f"--out: value {out}; cannot be written ({why}), choose another or make room") from None
-
-
-def _table(rows: Iterable[tuple[str, ...]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *rows])
-    return text.getvalue()

@@ -126,7 +126,8 @@ def phantom(
 ) -> None:
     """Voxelize posed bodies into CT-like or hands into MR-like volumes, with landmarks and a table of scans."""
     from synthgen.cli.scene import load_scene
-    from synthgen.generator.phantoms.phantom import PhantomOptions, make_phantoms
+    from synthgen.generator.phantoms.folder import make_phantoms
+    from synthgen.generator.phantoms.phantom import PhantomOptions
 
     loaded = load_scene(spec, seed=seed).spec
     options = PhantomOptions(spacing_mm=None if spacing_mm is None else (spacing_mm,) * 3)

@@ -11,7 +11,8 @@ from support.command_line import call_here
 
 from synthgen.datasets.opening import open_dataset
 from synthgen.errors import SynthgenError
-from synthgen.generator.phantoms.phantom import PhantomOptions, make_phantoms
+from synthgen.generator.phantoms.folder import make_phantoms
+from synthgen.generator.phantoms.phantom import PhantomOptions
 from synthgen.generator.runs.options import RunOptions
 from synthgen.generator.runs.run import run
 from synthgen.progress import Silent

@@ -16,21 +16,15 @@ from scipy import ndimage
 from support.meshes import icosphere, z_buffer
 
 from synthgen.errors import DatasetError, SynthgenError
+from synthgen.generator.phantoms.folder import make_phantoms, markups
 from synthgen.generator.phantoms.modality import AIR_HU, Subject, draw_table
 from synthgen.generator.phantoms.nifti_writer import stored_as, write_nifti
-from synthgen.generator.phantoms.phantom import (
-    PhantomOptions,
-    as_scanned,
-    make_phantom,
-    make_phantoms,
-    markups,
-    phantom_scene,
-    view_turn,
-)
+from synthgen.generator.phantoms.phantom import PhantomOptions, as_scanned, make_phantom, phantom_scene, view_turn
 from synthgen.generator.phantoms.tissue import Joints, Solid, Stuff, paint
 from synthgen.generator.phantoms.voxelize import UNITS_PER_MM, Grid, coarser, coverage, covering
 from synthgen.geometry import Camera
 from synthgen.specs.files import load_spec
+from synthgen.specs.spec import Spec, resolve
 
 FLIPS = list(itertools.product((False, True), repeat=3))
 HU_THRESHOLD = -400
@@ -222,7 +216,7 @@ def test_markups_are_read_back():
 
 def changed(name, **changes):
     spec = load_spec(name)
-    return type(spec).model_validate({**spec.model_dump(), **changes})
+    return resolve(Spec.model_validate({**spec.model_dump(), **changes}))
 
 
 @pytest.fixture(scope="module")

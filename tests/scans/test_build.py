@@ -10,7 +10,8 @@ import pytest
 from support.command_line import call_here
 
 from synthgen.errors import ScanError
-from synthgen.generator.phantoms.phantom import PhantomOptions, make_phantoms
+from synthgen.generator.phantoms.folder import make_phantoms
+from synthgen.generator.phantoms.phantom import PhantomOptions
 from synthgen.specs.files import load_spec
 from synthgen.training.scans import build as scans
 from synthgen.training.scans import import_scan as bringing
