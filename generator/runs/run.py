@@ -33,7 +33,7 @@ def run(
     Args:
         spec: The spec.
         options: Where and with what.
-        listener: Told lines and progress.
+        listener: Receives lines and progress.
         opener: Opens the pipeline in a worker; tests give another one.
 
     Raises:
