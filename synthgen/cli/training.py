@@ -219,6 +219,7 @@ def predict(
     from synthgen.specs.files import load_spec
     from synthgen.training.experiments.predict import file_name, find_landmarks, load_networks, picture, write_found
     from synthgen.training.loop.device import find_machine
+    from synthgen.training.scans.child_reader import ChildReader
     from synthgen.training.scans.table import settings_of
 
     machine, deep = find_machine(device), _model(depth_model, cache) if depth_model else None
@@ -230,23 +231,26 @@ def predict(
     scans, failed = _scans(images), []
     if len(scans) > 1 and out.suffix:
         raise DatasetError(f"--out: value {out}; {len(scans)} scans need a folder")
-    for stem, image in scans.items():
-        try:
-            found = find_landmarks(image, settings, networks)
-            target = out if out.suffix else out / file_name(found, stem)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            write_found(found, target)
-        except ScanError as error:
-            if len(scans) == 1:
-                raise
-            failed.append(image)
-            typer.echo(f"error: {error}", err=True)
-            continue
-        picture(found).save(_beside(target))
-        spreads = ", ".join(f"{name} ±{spread:.1f}" for name, spread in zip(found.names, found.spread_mm, strict=True))
-        typer.echo(f"{target}: {spreads}; depth from {found.depth_from}")
+    with ChildReader() as reader:
+        for stem, image in scans.items():
+            try:
+                found = find_landmarks(image, settings, networks, reader)
+                target = out if out.suffix else out / file_name(found, stem)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                write_found(found, target)
+            except ScanError as error:
+                if len(scans) == 1:
+                    raise
+                failed.append(image)
+                typer.echo(f"error: {error}", err=True)
+                continue
+            picture(found).save(_beside(target))
+            spreads = [f"{name} ±{spread:.1f}" for name, spread in zip(found.names, found.spread_mm, strict=True)]
+            typer.echo(f"{target}: {', '.join(spreads)}; depth from {found.depth_from}")
     if failed:
-        raise ScanError(f"SCAN: {len(failed)} of {len(scans)} could not be used, see above; the others are done")
+        shown = ", ".join(map(str, failed))
+        typer.echo(f"error: {len(failed)} of {len(scans)} could not be used: {shown}; the others are done", err=True)
+        raise typer.Exit(1)
 
 
 def _model(given: str, cache: Path | None) -> Path:

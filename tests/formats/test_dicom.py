@@ -10,7 +10,16 @@ from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian, RLELossless
 from support.fake_scans import CT, RADIOGRAPH, dicom, itk_image, refusal, rotation, save, voxels, write_series
 from support.paths import REAL_DATA
 
+from synthgen.errors import ScanError
+from synthgen.training.scans.child_reader import ChildReader
 from synthgen.training.scans.formats.read_image import Picture, read_image
+
+
+@pytest.fixture(scope="module")
+def reader():
+    with ChildReader() as child:
+        yield child
+
 
 real_data = pytest.mark.skipif(not REAL_DATA.is_dir(), reason="the real data are not here")
 
@@ -231,19 +240,24 @@ def test_a_bad_radiograph_is_refused(tmp_path, tags, text):
 
 
 @pytest.mark.parametrize("compressor", ["JPEG2000", "JPEG"])
-def test_a_stream_that_says_something_else_than_its_header_never_reaches_the_decoder(tmp_path, compressor):
+def test_a_stream_that_says_something_else_than_its_header_costs_one_file(tmp_path, compressor, reader):
     writer = sitk.ImageFileWriter()
     writer.SetFileName(str(tmp_path / "x.dcm"))
     writer.UseCompressionOn()
     writer.SetCompressor(compressor)
-    writer.Execute(itk_image(voxels((32, 40), "u2")))
+    pixels = voxels((32, 40), "u2")
+    writer.Execute(itk_image(pixels))
     data = (tmp_path / "x.dcm").read_bytes()
     start = data.index(b"\xff\x4f\xff\x51" if compressor == "JPEG2000" else b"\xff\xc3")
     for offset in (42, 11) if compressor == "JPEG2000" else (4, 6, 9):
         bad = bytearray(data)
-        bad[start + offset] = 200  # 200 bits: here GDCM's JPEG decoder ends the process
-        (tmp_path / "x.dcm").write_bytes(bad)
-        assert "its compressed pixels are damaged" in refusal(tmp_path / "x.dcm")
+        bad[start + offset] = 200  # 200 bits: here GDCM's JPEG decoder ends its process
+        (tmp_path / f"{offset}.dcm").write_bytes(bad)
+        with pytest.raises(ScanError) as caught:
+            reader.call(tmp_path / f"{offset}.dcm", read_image, tmp_path / f"{offset}.dcm")
+        assert f"{offset}.dcm: " in str(caught.value)
+        assert "\n" not in str(caught.value)
+    np.testing.assert_array_equal(reader.call(tmp_path, read_image, tmp_path / "x.dcm").pixels, pixels.T)
 
 
 def test_sequences_that_never_end_are_refused(tmp_path):
@@ -251,7 +265,9 @@ def test_sequences_that_never_end_are_refused(tmp_path):
     sequence = b"\x08\0\x40\x11SQ\0\0\xff\xff\xff\xff\xfe\xff\0\xe0\xff\xff\xff\xff"
     path.write_bytes(path.read_bytes() + sequence * 50)
 
-    assert "16 deep" in refusal(path)
+    assert "ends too early or is damaged" in refusal(path)
+    path.write_bytes(path.read_bytes() + sequence * 20_000)  # deeper than Python's stack
+    assert "ends too early or is damaged" in refusal(path)
 
 
 @real_data

@@ -62,9 +62,9 @@ THEIRS = {
     "pose_spaces": {"numpy", "scipy", "yaml"},
     "shape_spaces": {"numpy", "scipy", "yaml"},
     "blender_assets": {"numpy", "scipy", "platformdirs"},
-    "generator": {"numpy", "scipy", "PIL", "pyarrow", "psutil", "filelock", "matplotlib"},
+    "generator": {"numpy", "scipy", "PIL", "pyarrow", "psutil", "filelock", "matplotlib", "nibabel"},
     "training": {"numpy", "scipy", "PIL", "pyarrow", "pydantic", "pydantic_core", "psutil", "torch", "safetensors",
-                 "tensorboard", "SimpleITK", "h5py", "sklearn", "matplotlib", "webdataset"},
+                 "tensorboard", "SimpleITK", "nibabel", "pydicom", "h5py", "sklearn", "matplotlib", "webdataset"},
 }  # fmt: skip
 """What the rooms of a root folder may import of other people's."""
 BLENDER = ("generator/engines/blender.py", "generator/exports/blend_file.py")
@@ -82,7 +82,9 @@ ONLY_IN = {
     "isal": ("training/streaming/shard_reader.py",),
     "typer": ("synthgen/cli/",),
     "rich": ("synthgen/cli/",),
-    "SimpleITK": ("training/scans/", "generator/phantoms/"),
+    "SimpleITK": ("training/scans/formats/dicom_file.py",),
+    "pydicom": ("training/scans/formats/dicom_file.py",),
+    "nibabel": ("training/scans/formats/nifti.py", "generator/phantoms/nifti_writer.py"),
 }
 INSIDE_FUNCTIONS = {"anny", "torch", "bpy", "bmesh", "mathutils", "matplotlib", "huggingface_hub", "httpx2"}
 """Never loaded with a module, except where a file of `training` is about torch."""

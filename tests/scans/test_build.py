@@ -14,7 +14,7 @@ from synthgen.generator.phantoms.folder import make_phantoms
 from synthgen.generator.phantoms.phantom import PhantomOptions
 from synthgen.specs.files import load_spec
 from synthgen.training.scans import build as scans
-from synthgen.training.scans import import_scan as bringing
+from synthgen.training.scans import import_scan as importing
 from synthgen.training.scans.formats.image_types import Volume
 from synthgen.training.scans.formats.landmark_files import Points, read_landmarks, write_markups
 from synthgen.training.scans.scan_set import read_scanset, scan_points_mm
@@ -116,10 +116,10 @@ def test_ras_outside_the_volume_is_explained(tmp_path):
     affine[:3, 3] = (100, 50, 0)
     image, points = Volume(np.zeros((50, 50, 50)), affine), Points("lps_mm", {"thumb": (-120.0, -70.0, 20.0)})
 
-    assert "RAS" in bringing._outside(image, points)
-    assert "voxel indices" in bringing._outside(image, Points("lps_mm", {"thumb": (3.0, 4.0, 5.0)}))
-    assert bringing._outside(image, Points("voxel", {"thumb": (3.0, 4.0, 5.0)})) is None
-    assert bringing._outside(image, Points("lps_mm", {"thumb": (99.0, 99.9, 20.0)})) is None
+    assert "RAS" in importing._outside(image, points)
+    assert "voxel indices" in importing._outside(image, Points("lps_mm", {"thumb": (3.0, 4.0, 5.0)}))
+    assert importing._outside(image, Points("voxel", {"thumb": (3.0, 4.0, 5.0)})) is None
+    assert importing._outside(image, Points("lps_mm", {"thumb": (99.0, 99.9, 20.0)})) is None
 
 
 def test_exchanged_sides_are_told(table):
@@ -136,8 +136,8 @@ def test_exchanged_sides_are_told(table):
 def test_a_body_with_exchanged_names_is_told():
     places = {"left_knee": np.array([20.0, 0]), "right_knee": np.array([50.0, 0])}
 
-    assert bringing._swapped(places, "body") is not None
-    assert bringing._swapped({"left_knee": places["right_knee"], "right_knee": places["left_knee"]}, "body") is None
+    assert importing._swapped(places, "body") is not None
+    assert importing._swapped({"left_knee": places["right_knee"], "right_knee": places["left_knee"]}, "body") is None
 
 
 def _broken(rows, tmp_path):
@@ -211,17 +211,17 @@ def test_check_info_and_preview_show_the_scans(phantoms, tmp_path, capsys, monke
 
 def test_a_reader_that_dies_is_one_bad_scan(table, monkeypatch):
     """Python's own crash, in the child, stands for a library's."""
-    monkeypatch.setattr(scans, "bring", die_over_the_first)
+    monkeypatch.setattr(scans, "import_scan", die_over_the_first)
 
-    results = [result for _, result in scans._brought(table(), HAND, lambda *_: None)]
+    results = [result for _, result in scans._imported(table(), HAND, lambda *_: None)]
 
     assert "broke the reader" in results[0]
     assert math.isfinite(results[1].scan.mm_per_px)
 
 
-def die_over_the_first(row, path, spec):
+def die_over_the_first(row, path, domain):
     if row.line == 2:
         import os
 
         os.abort()
-    return bringing.bring(row, path, spec)
+    return importing.import_scan(row, path, domain)

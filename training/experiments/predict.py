@@ -17,10 +17,11 @@ from synthgen.training.experiments.cross_validation import read_prior
 from synthgen.training.experiments.tuning import predict_block, scan_block
 from synthgen.training.loop.checkpoint import Checkpoint, check_same_domain, load_checkpoint
 from synthgen.training.loop.device import Machine
+from synthgen.training.scans.child_reader import ChildReader
 from synthgen.training.scans.formats.landmark_files import Points, write_csv, write_json, write_markups
-from synthgen.training.scans.import_scan import bring_unlabelled
+from synthgen.training.scans.import_scan import import_scan
 from synthgen.training.scans.scan_set import Scan
-from synthgen.training.scans.table import ScanSettings
+from synthgen.training.scans.table import ScanRow, ScanSettings
 from synthgen.training.streaming.augmentation import Augmentation, draw_moves, move_images, move_points
 from synthgen.training.streaming.packed_samples import Block, pack_masks, unpack_masks
 
@@ -81,19 +82,25 @@ def load_networks(model: Path, depth_model: Path | None, machine: Machine) -> Ne
     return Networks(main, depth, read_prior(model, len(main.domain.landmarks)), machine)
 
 
-def find_landmarks(image: Path, settings: ScanSettings, networks: Networks) -> Found:
+def find_landmarks(image: Path, settings: ScanSettings, networks: Networks, reader: ChildReader | None = None) -> Found:
     """Find the landmarks of a scan.
 
     Args:
         image: A file or a DICOM folder.
         settings: Which way it lies, and the like.
         networks: What finds them; the scan is brought to their domain.
+        reader: The process that reads it; None starts one, which takes about a second, and ends it.
 
     Raises:
         ScanError: The scan cannot be used.
 
     """
-    scan = bring_unlabelled(image, settings, networks.main.domain)
+    if reader is None:
+        with ChildReader() as own:
+            return find_landmarks(image, settings, networks, own)
+    name = image.name.removesuffix(".gz").rsplit(".", 1)[0] or image.name
+    row = ScanRow(0, name, name, image, None, settings)
+    scan = reader.call(image, import_scan, row, image, networks.main.domain).scan
     block = scan_block([scan], networks.main.recipe.input)
     points = predict_block(networks.main, block, networks.machine).points_px[0]
     depths, origin = _depths(scan, networks)

@@ -1,10 +1,7 @@
 """Scan sets from a user's table of scans: built, checked, listed and looked at."""
 
 import json
-import multiprocessing
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +12,8 @@ from synthgen.errors import ScanError
 from synthgen.pictures.contact_sheet import Tile, contact_sheet
 from synthgen.specs.domain import Domain
 from synthgen.specs.spec import ResolvedSpec, name_of, spec_hash
-from synthgen.training.scans.import_scan import Brought, bring
+from synthgen.training.scans.child_reader import ChildReader
+from synthgen.training.scans.import_scan import ImportedScan, import_scan
 from synthgen.training.scans.scan_set import Scan, ScanSet, ScanSetInfo, write_scanset
 from synthgen.training.scans.table import ScanRow, read_scan_table
 
@@ -68,7 +66,7 @@ def build(table: Path, spec: ResolvedSpec, out: Path, *, skip_bad: bool = False,
 
     """
     scans, refused = [], []
-    for row, result in _brought(table, spec, told):
+    for row, result in _imported(table, spec, told):
         problem = result if isinstance(result, str) else next(iter(result.problems), None)
         if problem is None and not isinstance(result, str):
             scans.append(result.scan)
@@ -86,7 +84,7 @@ def build(table: Path, spec: ResolvedSpec, out: Path, *, skip_bad: bool = False,
 def check(table: Path, spec: ResolvedSpec, told: Told = lambda *_: None) -> tuple[list[Scan], list[Refused]]:
     """Bring all scans of a table to the common domain, write nothing, and tell all that is wrong or looks wrong."""
     scans, wrong = [], []
-    for row, result in _brought(table, spec, told):
+    for row, result in _imported(table, spec, told):
         if isinstance(result, str):
             wrong.append(Refused(row, result))
             continue
@@ -95,24 +93,16 @@ def check(table: Path, spec: ResolvedSpec, told: Told = lambda *_: None) -> tupl
     return scans, wrong
 
 
-def _brought(table: Path, spec: ResolvedSpec, told: Told) -> Iterator[tuple[ScanRow, Brought | str]]:
-    """Yield each scan or the reason against it; the files are read in a child process, which may break over them."""
-    rows = read_scan_table(table)
-    pool = None
-    try:
+def _imported(table: Path, spec: ResolvedSpec, told: Told) -> Iterator[tuple[ScanRow, ImportedScan | str]]:
+    """Yield each scan or the reason against it."""
+    rows, domain = read_scan_table(table), Domain.of_spec(spec)
+    with ChildReader() as reader:
         for done, row in enumerate(rows):
             told(row, done, len(rows))
-            pool = pool or ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
             try:
-                yield row, pool.submit(bring, row, table, spec).result()
+                yield row, reader.call(row.image, import_scan, row, table, domain)
             except ScanError as error:
                 yield row, str(error)
-            except BrokenProcessPool:
-                pool = None
-                yield row, f"{row.image}: reading it broke the reader; the file is damaged, or memory is short"
-    finally:
-        if pool is not None:
-            pool.shutdown(cancel_futures=True)
 
 
 def preview(scans: list[Scan] | tuple[Scan, ...], names: tuple[str, ...], title: str) -> Image.Image:

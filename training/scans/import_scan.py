@@ -1,4 +1,4 @@
-"""Brings one scan of a user's table to the common domain: read, check, binarize, frame."""
+"""Imports one scan of a user's table into the common domain: read, check, binarize, frame."""
 
 import hashlib
 import json
@@ -11,7 +11,6 @@ import numpy as np
 from synthgen.errors import ScanError, SynthgenError
 from synthgen.geometry import Floats
 from synthgen.specs.domain import Domain
-from synthgen.specs.spec import ResolvedSpec
 from synthgen.storage.atomic_files import file_sha256
 from synthgen.training.scans.formats.image_types import Picture, Volume
 from synthgen.training.scans.formats.landmark_files import Points, read_landmarks
@@ -19,7 +18,7 @@ from synthgen.training.scans.formats.read_image import read_image
 from synthgen.training.scans.orientation import ENDS
 from synthgen.training.scans.patch import ScanPatch, domain_patch
 from synthgen.training.scans.scan_set import Scan
-from synthgen.training.scans.table import ScanRow, ScanSettings
+from synthgen.training.scans.table import ScanRow
 
 _CROWD, _CLOSE = 3, 0.15
 """So many landmarks within this part of the silhouette's extent are in other units, if those would fit the image."""
@@ -34,40 +33,25 @@ _UNITS = {
 
 
 @dataclass(frozen=True)
-class Brought:
+class ImportedScan:
     """A scan in the common domain, and what looks wrong about its landmarks."""
 
     scan: Scan
     problems: tuple[str, ...]
 
 
-def bring(row: ScanRow, table: Path, spec: ResolvedSpec) -> Brought:
-    """Bring one scan to the common domain.
+def import_scan(row: ScanRow, table: Path, domain: Domain) -> ImportedScan:
+    """Bring one scan to a domain. Its files are read in this process: call it through a `ChildReader`.
 
     Args:
         row: A line of the table.
         table: The table's own path.
-        spec: Resolved; its model, side, image, framing and landmarks count.
+        domain: Model, landmarks, image size and framing of the patch.
 
     Raises:
         ScanError: The image or the landmarks cannot be used; the text names the file.
 
     """
-    return _bring(row, table, Domain.of_spec(spec))
-
-
-def bring_unlabelled(image: Path, settings: ScanSettings, domain: Domain) -> Scan:
-    """Bring a scan without landmarks to a domain, such as that of a network.
-
-    Raises:
-        ScanError: It cannot be used; the text names the file.
-
-    """
-    name = image.name.removesuffix(".gz").rsplit(".", 1)[0] or image.name
-    return _bring(ScanRow(0, name, name, image, None, settings), image, domain).scan
-
-
-def _bring(row: ScanRow, table: Path, domain: Domain) -> Brought:
     names = domain.landmarks
     image = read_image(row.image)
     points = read_landmarks(row.landmarks, names) if row.landmarks else None
@@ -81,7 +65,7 @@ def _bring(row: ScanRow, table: Path, domain: Domain) -> Brought:
     crowded = _crowded(image, points, patch) if points and not outside else None
     swapped = None if crowded else _swapped(dict(zip(names, patch.landmarks_px, strict=True)), domain.model)
     problems = tuple(f"{row.landmarks}: {problem}" for problem in (outside, crowded, swapped) if problem)
-    return Brought(_scan(row, table, patch), problems)
+    return ImportedScan(_scan(row, table, patch), problems)
 
 
 def _scan(row: ScanRow, table: Path, patch: ScanPatch) -> Scan:

@@ -1,32 +1,28 @@
-"""DICOM: a folder that holds one series, or a single radiograph."""
+"""DICOM scans: a folder that holds one series, a multi-frame file (Enhanced CT, MR), or a single radiograph."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import SimpleITK
 from numpy.typing import NDArray
 
 from synthgen.errors import ScanError
 from synthgen.geometry import Floats
-from synthgen.training.scans.formats.dicom_header import DicomHeader, read_header
+from synthgen.training.scans.formats.dicom_file import DicomFile, Frame, frames_of, pixels_of, read_file
 from synthgen.training.scans.formats.image_types import Picture, Volume
-from synthgen.training.scans.formats.png_jpeg import luminance
 from synthgen.training.scans.formats.untrusted_files import read_head
 from synthgen.training.scans.formats.voxels import check_affine, check_memory
 
 MAX_FILES = 20_000
-_ITK: Any = SimpleITK
-"""Without types: its functions have none."""
 _SLICES = {
     "1.2.840.10008.5.1.4.1.1.2": "CT",
     "1.2.840.10008.5.1.4.1.1.4": "MR",
     "1.2.840.10008.5.1.4.1.1.128": "PET",
+    "1.2.840.10008.5.1.4.1.1.130": "PET",
 }
-"""Classes of images that are slices of a volume."""
+"""Classes of images that are slices of a volume; those of multi-frame files are below them."""
 _DICOM_ENDINGS = {".dcm", ".dicom", ".ima", ".img"}
-_COLOURS = {"RGB", "PALETTE COLOR", "YBR_RCT", "YBR_ICT", "YBR_FULL_422"}
 _UNEVEN = 0.02
 """Largest difference of a gap between slices from the usual one, as a fraction of it."""
 _ROUNDING_MM = 0.005
@@ -36,40 +32,42 @@ _SAME_DIRECTION = 1e-3
 def read_series(folder: Path) -> Volume | Picture:
     """Read the one series in a folder; a single radiograph in it is a picture.
 
-    Slices are ordered by their positions along the normal of their planes, whatever the files are called. Files that
-    are plainly something else (hidden, or of another ending and content) are passed over.
+    Slices are ordered by their positions along the normal of their planes, whatever the files are called and however
+    many of them a file holds. Files that are plainly something else (hidden, or of another ending and content) are
+    passed over.
 
     Raises:
         ScanError: No series, several, a slice that is missing, double or damaged, or slices that make no volume.
 
     """
-    headers = [read_header(path) for path in _files(folder)]
-    if not headers:
+    files = [read_file(path) for path in _files(folder)]
+    if not files:
         folders = sorted(path.name for path in folder.iterdir() if path.is_dir())
         fix = f"give the folder that does ({', '.join(folders[:5])})" if folders else "give the series' folder"
         raise ScanError(f"{folder}: holds no DICOM file; {fix}")
-    series: dict[str, list[DicomHeader]] = {}
-    for header in headers:
-        series.setdefault(header.series, []).append(header)
+    series: dict[str, list[DicomFile]] = {}
+    for file in files:
+        series.setdefault(file.series, []).append(file)
     if len(series) > 1:
         shown = ", ".join(
-            f"{group[0].description or group[0].modality or 'unnamed'} ({len(group)} files, {group[0].path.name} …)"
-            for group in list(series.values())[:4]
+            f"{group[0].title} ({len(group)} files, {group[0].path.name} …)" for group in list(series.values())[:4]
         )
         raise ScanError(f"{folder}: holds {len(series)} series: {shown}; move each to a folder of its own")
-    if len(headers) == 1:
-        return _picture(headers[0])
-    return _volume(folder, headers)
+    return _scan(folder, [frame for file in files for frame in frames_of(file)])
 
 
-def read_single(path: Path) -> Picture:
-    """Read a DICOM file that holds one flat image.
+def read_single(path: Path) -> Volume | Picture:
+    """Read a DICOM file: one flat image, or the slices of a multi-frame file.
 
     Raises:
-        ScanError: It is damaged, or holds a slice of a volume or several frames.
+        ScanError: It is damaged, is one slice of a volume, or holds images that make no volume.
 
     """
-    return _picture(read_header(path))
+    return _scan(path, frames_of(read_file(path)))
+
+
+def _scan(source: Path, frames: Sequence[Frame]) -> Volume | Picture:
+    return _volume(source, frames) if len(frames) > 1 else _picture(frames[0])
 
 
 def _files(folder: Path) -> list[Path]:
@@ -90,79 +88,84 @@ def _files(folder: Path) -> list[Path]:
     return found
 
 
-def _picture(header: DicomHeader) -> Picture:
+def _picture(frame: Frame) -> Picture:
     """Load a single image."""
-    kind = _SLICES.get(header.sop_class)
-    if header.frames > 1:
-        raise ScanError(f"{header.path}: holds {header.frames} images; export them as single slices, or as NIfTI")
-    if kind and "LOCALIZER" not in header.image_type:
-        raise ScanError(f"{header.path}: is one slice of a {kind} volume; give the folder that holds them all")
-    check_memory(header.path, header.bytes * 4)
-    pixels = _pixels(header)
+    file = frame.file
+    kind = next((kind for uid, kind in _SLICES.items() if f"{file.sop_class}.".startswith(f"{uid}.")), None)
+    if kind and not file.is_localizer:
+        raise ScanError(f"{file.path}: is one slice of a {kind} volume; give the folder that holds them all")
+    check_memory(file.path, file.bytes_per_frame * 4)
     spacing = None
-    if header.spacing is not None:
-        y, x = header.spacing
-        check_affine(header.path, np.diag([x, y, 1.0, 1.0]))
+    if frame.spacing is not None:
+        y, x = frame.spacing.tolist()
+        check_affine(file.path, np.diag([x, y, 1.0, 1.0]))
         spacing = (x, y)
-    return Picture(pixels, spacing)
+    return Picture(pixels_of(frame), spacing)
 
 
-def _volume(folder: Path, headers: Sequence[DicomHeader]) -> Volume:
+def _volume(source: Path, frames: Sequence[Frame]) -> Volume:
     """Check and order the slices, and load them."""
-    _check_alike(headers)
-    affine, ordered = _place(folder, headers)
-    check_affine(folder, affine)
-    first = ordered[0]
-    check_memory(folder, first.bytes * len(ordered) * 2)
+    _check_alike(frames)
+    stacks = sorted({frame.stack for frame in frames})
+    if len(stacks) > 1:
+        shown = ", ".join(f"stack {stack or '-'} time {time or '-'}" for stack, time in stacks[:4])
+        raise ScanError(f"{source}: holds {len(stacks)} sets of slices ({shown}); export the one to read alone")
+    affine, ordered = _place(source, frames)
+    check_affine(source, affine)
+    check_memory(source, frames[0].file.bytes_per_frame * len(frames) * 2)
     voxels: NDArray[Any] = np.empty((0,), dtype=np.int8)
-    for k, header in enumerate(ordered):
-        pixels = _pixels(header)
+    for k, frame in enumerate(ordered):
+        pixels = pixels_of(frame)
         if k == 0:
-            voxels = np.empty((len(ordered), first.rows, first.columns), dtype=pixels.dtype)
+            voxels = np.empty((len(ordered), *pixels.shape), dtype=pixels.dtype)
         elif voxels.dtype != pixels.dtype:  # the slices are scaled each by its own factor
             voxels = voxels.astype(np.promote_types(voxels.dtype, pixels.dtype), copy=False)
         voxels[k] = pixels
     return Volume(voxels.transpose(2, 1, 0), affine)
 
 
-def _check_alike(headers: Sequence[DicomHeader]) -> None:
-    """Refuse slices that are not single grey images of one size, place and direction."""
-    first = headers[0]
-    for header in headers:
-        if header.position is None or header.orientation is None or header.spacing is None:
-            lacks = (
-                "position" if header.position is None else "orientation" if header.orientation is None else "spacing"
-            )
-            raise ScanError(f"{header.path}: has no {lacks}, so it is no slice; move it away, or export it again")
-        if header.frames > 1 or header.samples > 1:
-            raise ScanError(f"{header.path}: holds several images, or colours; export single grey slices, or NIfTI")
-        alike = (header.rows, header.columns, header.photometric) == (first.rows, first.columns, first.photometric)
-        same = np.allclose(_geometry(header), _geometry(first), atol=_SAME_DIRECTION)
-        if not alike or not same:
+def _check_alike(frames: Sequence[Frame]) -> None:
+    """Refuse slices that are not grey images of one size, place and direction."""
+    first = frames[0]
+    for frame in frames:
+        file, path = frame.file, frame.file.path
+        if file.samples > 1 or (file.frames > 1 and not file.has_frame_groups):
             raise ScanError(
-                f"{header.path}: differs from {first.path.name} in size, direction or spacing; "
-                "move each set of slices to a folder of its own"
+                f"{path}: holds several images without a position each, or colours; export single grey slices, or NIfTI"
+            )
+        for name in ("position", "orientation", "spacing"):
+            if getattr(frame, name) is None:
+                raise ScanError(f"{path}: has no {name}, so it is no slice; move it away, or export it again")
+        same = np.allclose(_geometry(frame), _geometry(first), atol=_SAME_DIRECTION)
+        if _form(frame) != _form(first) or not same:
+            raise ScanError(
+                f"{path}: {'' if file.frames == 1 else f'frame {frame.number + 1} '}differs from {first.name} in "
+                "size, direction or spacing; move each set of slices to a folder of its own"
             )
 
 
-def _geometry(header: DicomHeader) -> list[float]:
-    orientation, spacing = header.orientation, header.spacing
+def _form(frame: Frame) -> tuple[int, int, str]:
+    return frame.file.rows, frame.file.columns, frame.file.photometric
+
+
+def _geometry(frame: Frame) -> list[float]:
+    orientation, spacing = frame.orientation, frame.spacing
     return [] if orientation is None or spacing is None else [*orientation.ravel(), *spacing]
 
 
-def _place(folder: Path, headers: Sequence[DicomHeader]) -> tuple[Floats, list[DicomHeader]]:
+def _place(source: Path, frames: Sequence[Frame]) -> tuple[Floats, list[Frame]]:
     """Return voxel centres to LPS mm (4, 4), and the slices in the order of k."""
-    first = headers[0]
+    first = frames[0]
     axes = np.reshape(_geometry(first)[:6], (2, 3))
     lengths = np.linalg.norm(axes, axis=1)
     if np.abs(lengths - 1).max() > _SAME_DIRECTION or abs(axes[0] @ axes[1]) > _SAME_DIRECTION:
-        raise ScanError(f"{first.path}: its directions are not square to each other; export it again")
+        raise ScanError(f"{first.file.path}: its directions are not square to each other; export it again")
     normal = np.cross(axes[0], axes[1])
-    positions = np.array([header.position for header in headers], dtype=np.float64)
+    positions = np.array([frame.position for frame in frames], dtype=np.float64)
     order = np.argsort(positions @ normal, kind="stable")
-    ordered = [headers[n] for n in order]
+    ordered = [frames[n] for n in order]
     positions = positions[order]
-    _check_gaps(folder, ordered, positions, normal)
+    _check_gaps(source, ordered, positions, normal)
     row_mm, column_mm = _geometry(first)[6:]
     affine = np.eye(4)
     affine[:3, 0] = axes[0] * column_mm
@@ -172,49 +175,23 @@ def _place(folder: Path, headers: Sequence[DicomHeader]) -> tuple[Floats, list[D
     return affine, ordered
 
 
-def _check_gaps(folder: Path, ordered: Sequence[DicomHeader], positions: Floats, normal: Floats) -> None:
+def _check_gaps(source: Path, ordered: Sequence[Frame], positions: Floats, normal: Floats) -> None:
     """Refuse slices (K, 3 mm) that are double, missing, or not one behind the other at even distances."""
     steps = np.diff(positions, axis=0)
     gaps = steps @ normal
     middle = np.argsort(gaps, kind="stable")[(len(gaps) - 1) // 2]
     usual = float(gaps[middle])
     for n in np.flatnonzero(gaps < max(0.1 * usual, 1e-4)):
-        pair = f"{ordered[n].path.name} and {ordered[n + 1].path.name}"
-        raise ScanError(f"{folder}: {pair} lie at the same place; keep one slice of each place")
+        pair = f"{ordered[n].name} and {ordered[n + 1].name}"
+        raise ScanError(f"{source}: {pair} lie at the same place; keep one slice of each place")
     allowed = _UNEVEN * usual + _ROUNDING_MM
     for n in np.flatnonzero(np.linalg.norm(steps - steps[middle], axis=1) > allowed):
-        pair = f"{ordered[n].path.name} and {ordered[n + 1].path.name}"
+        pair = f"{ordered[n].name} and {ordered[n + 1].name}"
         if gaps[n] > 1.5 * usual:
             raise ScanError(
-                f"{folder}: between {pair} lie {gaps[n]:g} mm and elsewhere {usual:g}, so slices are missing; "
+                f"{source}: between {pair} lie {gaps[n]:g} mm and elsewhere {usual:g}, so slices are missing; "
                 "export the series again"
             )
         raise ScanError(
-            f"{folder}: its slices are uneven, {gaps[n]:g} mm between {pair} and elsewhere {usual:g}; resample it"
+            f"{source}: its slices are uneven, {gaps[n]:g} mm between {pair} and elsewhere {usual:g}; resample it"
         )
-
-
-def _pixels(header: DicomHeader) -> NDArray[Any]:
-    """Decode one image to (H, W), scaled as its rescale slope and intercept say.
-
-    ITK turns MONOCHROME1 upside down itself, so that what is dense is bright.
-    """
-    reader = _ITK.ImageFileReader()
-    reader.SetImageIO("GDCMImageIO")
-    reader.SetFileName(str(header.path))
-    shown = _ITK.ProcessObject.GetGlobalWarningDisplay()
-    _ITK.ProcessObject.SetGlobalWarningDisplay(False)  # noqa: FBT003 (ITK's own)
-    try:
-        pixels: NDArray[Any] = _ITK.GetArrayFromImage(reader.Execute())
-    except RuntimeError:  # its text is ITK's source lines and addresses
-        raise ScanError(f"{header.path}: its pixels cannot be decoded; copy it again, or export uncompressed") from None
-    finally:
-        _ITK.ProcessObject.SetGlobalWarningDisplay(shown)
-    pixels = pixels.reshape(pixels.shape[1:]) if pixels.shape[0] == 1 else pixels
-    if pixels.ndim == 3 and pixels.shape[2] in {3, 4}:
-        if header.photometric not in _COLOURS:
-            raise ScanError(f"{header.path}: has colours of kind {header.photometric[:40]!r}; export it in grey")
-        pixels = luminance(pixels)
-    if pixels.shape != (header.rows, header.columns) or pixels.dtype.kind not in "iuf":
-        raise ScanError(f"{header.path}: its pixels do not fit its header; copy or export it again")
-    return pixels.astype(np.float32) if pixels.dtype == np.float64 else pixels

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from synthgen.errors import ScanError
 from synthgen.training.scans.formats.image_types import Picture, Volume
 from synthgen.training.scans.formats.metaimage import metaimage_layout
-from synthgen.training.scans.formats.nifti import nifti_layout
 from synthgen.training.scans.formats.nrrd import nrrd_layout
 from synthgen.training.scans.formats.png_jpeg import luminance, read_flat
 from synthgen.training.scans.formats.untrusted_files import read_head
@@ -21,9 +20,16 @@ from synthgen.training.scans.formats.voxels import SPACING_MM, Layout, load
 
 __all__ = ["Picture", "Volume", "read_image"]
 
+
+def _nifti_layout(path: Path) -> Layout:
+    from synthgen.training.scans.formats.nifti import nifti_layout  # noqa: PLC0415 (nibabel is slow to load)
+
+    return nifti_layout(path)
+
+
 _LAYOUTS = {
-    ".nii": nifti_layout,
-    ".nii.gz": nifti_layout,
+    ".nii": _nifti_layout,
+    ".nii.gz": _nifti_layout,
     ".mha": metaimage_layout,
     ".mhd": metaimage_layout,
     ".nrrd": nrrd_layout,
