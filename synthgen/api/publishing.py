@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synthgen.errors import DatasetError, RemoteError, need
+
 if TYPE_CHECKING:
     from synthgen.remote.address import Kind
     from synthgen.remote.progress import TransferListener
@@ -24,7 +26,6 @@ def push_folder(
         SynthgenError: The folder holds neither, the repository is of the other kind, or as the push of each kind.
 
     """
-    from synthgen.errors import RemoteError
     from synthgen.remote.address import parse_address
 
     kind = _kind(folder)
@@ -37,6 +38,7 @@ def push_folder(
         from synthgen.generator.hub.push import push
 
         return push(folder, address, options, listener)
+    need("torch", "safetensors")
     from synthgen.training.hub.push import push_model
 
     return push_model(folder, address, options, listener)
@@ -44,7 +46,6 @@ def push_folder(
 
 def _kind(folder: Path) -> "Kind":
     """Return what a folder holds, by the files in it."""
-    from synthgen.errors import DatasetError
     from synthgen.storage.dataset_paths import CHECKSUMS, MANIFEST, SPEC
 
     dataset = any((folder / name).is_file() for name in (CHECKSUMS, MANIFEST, SPEC))

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synthgen.errors import need
+
 if TYPE_CHECKING:
     from synthgen.specs.spec import ResolvedSpec
     from synthgen.training.scans.build import Built
@@ -33,6 +35,7 @@ def build_scan_set(
         ``len(synthgen.build_scan_set("phantoms/scans.csv", "hand", "scans.h5").set.scans)``
 
     """
+    need("h5py", "SimpleITK")
     from synthgen.api.rendering import load_spec
     from synthgen.training.scans.build import build
 
@@ -57,6 +60,7 @@ def open_scan_set(path: str | Path) -> "ScanSet":
         ``synthgen.open_scan_set("scans.h5").scans[0].landmarks_px``
 
     """
+    need("h5py")
     from synthgen.training.scans.scan_set import read_scanset
 
     return read_scanset(Path(path))

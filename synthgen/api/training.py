@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from synthgen.errors import need
+
 if TYPE_CHECKING:
     from synthgen.api.network import Network
 
@@ -33,6 +35,7 @@ def load_network(
         ``synthgen.load_network("runs/hand").predict("scan.nii.gz", side="left").points_mm``
 
     """
+    need("torch", "safetensors")
     from synthgen.api.network import Network
     from synthgen.training.experiments.predict import load_networks
     from synthgen.training.loop.device import find_machine
@@ -83,6 +86,7 @@ def train(
         ``synthgen.train("hands", "runs/hand", config="quick_hand")``
 
     """
+    need("torch", "safetensors")
     from synthgen.api.data import open_dataset
     from synthgen.api.log import LogListener
     from synthgen.training.loop.config import load_recipe
@@ -128,6 +132,7 @@ def finetune(
         ``synthgen.finetune("scans.h5", "runs/hand-ft", init="runs/hand")``
 
     """
+    need("torch", "safetensors", "h5py")
     from synthgen.api.log import LogListener
     from synthgen.training.evaluation.folds import parse_folds
     from synthgen.training.experiments.cross_validation import Request

@@ -132,12 +132,28 @@ def test_only_modules_of_extras_have_one():
 
 
 def test_reading_a_dataset_needs_no_extra(folder, base):
-    code = """
-from pathlib import Path
-from synthgen.generator.dataset.folder import open_dataset
-print(open_dataset(Path("data")).sample(3).index)
-"""
+    code = "import synthgen; print(synthgen.open_dataset('data')[3].index)"
     run = {"cwd": folder, "env": base, "capture_output": True, "text": True}
     done = subprocess.run([sys.executable, "-c", code], check=False, **run)
 
     assert done.stdout == "3\n", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "extra"),
+    [
+        ("load_network('network')", "train"),
+        ("train('data', 'run')", "train"),
+        ("finetune('scans.h5', 'run', init='network')", "train"),
+        ("push('network', 'tester/network', dry_run=True)", "train"),
+        ("build_scan_set('scans.csv', 'hand', 'set.h5')", "scans"),
+        ("open_scan_set('scans.h5')", "scans"),
+    ],
+)
+def test_the_python_interface_names_the_extra_too(code, extra, folder, base):
+    program = f"import synthgen\ntry:\n    synthgen.{code}\nexcept synthgen.SynthgenError as error:\n    print(error)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, env=base, capture_output=True, text=True, check=False
+    )
+
+    assert f'pip install "synthgen[{extra}]"' in done.stdout, done.stderr

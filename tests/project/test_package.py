@@ -178,6 +178,9 @@ def test_a_base_install_renders_the_same_bytes_and_names_the_extra_for_the_rest(
     for module in ("bpy", "torch", "anny", "h5py"):
         with pytest.raises(AssertionError, match=f"No module named '{module}'"):
             run(there.with_name("python"), "-c", f"import {module}", cwd=tmp_path)
-    for arguments, extra in ((("train", "--data", tmp_path / "there"), "train"), (("scans", "info", "x.h5"), "scans")):
+    for arguments, extra in (
+        (("train", "--data", tmp_path / "there", "--out", tmp_path / "run"), "train"),
+        (("scans", "info", "x.h5"), "scans"),
+    ):
         with pytest.raises(AssertionError, match=rf'error: .*: pip install "synthgen\[{extra}\]"'):
             run(there, *arguments, cwd=tmp_path)
