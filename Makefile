@@ -5,7 +5,7 @@ WORKERS ?= 2
 REAL ?= ../shared/data
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test view check docs bench experiment clean
+.PHONY: help setup demo quick test thorough view check docs bench experiment clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -31,8 +31,14 @@ demo: setup ## 2,000 hands and 500 bodies with their contact sheets, in data/
 	$(BIN)/synthgen render --spec body.yaml --count 500 --workers $(WORKERS) --out data/demo_body
 	@echo "Contact sheets: data/demo_hand/assets/contact_sheet.png data/demo_body/assets/contact_sheet.png"
 
-test: setup check ## lint, types and all tests
+quick: setup ## the tests of everyday work: without Blender, in under 90 s
+	$(BIN)/pytest -m "not slow and not bpy"
+
+test: setup check ## lint, types and all tests but those of `make thorough`
 	$(BIN)/pytest --durations=25
+
+thorough: setup ## the laws on 1,000 random examples each, and the Hub's Xet transfers
+	$(BIN)/pytest --hypothesis-profile=thorough -m "hypothesis or thorough"
 
 check: setup view ## lint and types
 	$(BIN)/ruff check .

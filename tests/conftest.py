@@ -1,19 +1,29 @@
-"""Shared fixtures. Settings of hypothesis: few examples, no deadline, because two cores are shared with Blender."""
+"""Shared fixtures, the profiles of hypothesis, and what only `make thorough` runs."""
 
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from support import fake_balls
 from support.fake_dataset import make_dataset
 from support.hub_process import HubProcess, point_client
+from support.laws import register_profiles
 
 from synthgen.blender_assets.bake import ensure_model
 from synthgen.blender_assets.model import BodyModel
 
-settings.register_profile("synthgen", max_examples=25, deadline=None, derandomize=True)
-settings.load_profile("synthgen")
+register_profiles()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is marked `thorough`, unless the expression after -m names it."""
+    if "thorough" in config.option.markexpr:
+        return
+    left_out = [item for item in items if "thorough" in item.keywords]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if "thorough" not in item.keywords]
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -46,7 +56,21 @@ def folder(tmp_path, sealed) -> Path:
     return Path(shutil.copytree(sealed, tmp_path / "hand"))
 
 
-@pytest.fixture(scope="module", params=["xet", "lfs"])
+@pytest.fixture(scope="session")
+def balls(tmp_path_factory) -> Path:
+    """The folder of a dataset that can be learnt from; not to be changed."""
+    return fake_balls.make_dataset(tmp_path_factory.mktemp("balls") / "hand")
+
+
+@pytest.fixture(scope="session")
+def dataset(balls):
+    """That dataset."""
+    from synthgen.datasets.opening import open_dataset
+
+    return open_dataset(balls)
+
+
+@pytest.fixture(scope="module", params=["lfs", pytest.param("xet", marks=pytest.mark.thorough)])
 def server(request, tmp_path_factory) -> Iterator[HubProcess]:
     """A test Hub for the module, once for each way that content travels."""
     hub = HubProcess(tmp_path_factory.mktemp(f"hub-{request.param}"), request.param)

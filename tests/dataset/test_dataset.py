@@ -15,17 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from PIL import Image
+from support.fake_dataset import make_dataset, plans_of, put_shard, small_spec, tree
 from support.fake_samples import fake_sample
 
-from synthgen.datasets.plan import plan_shards
 from synthgen.errors import DatasetError
 from synthgen.generator.dataset import folder as dataset_module
 from synthgen.generator.dataset.card import card, size_category
 from synthgen.generator.dataset.folder import open_folder, seal_dataset, start_dataset, verify_checksums
 from synthgen.generator.dataset.manifest import describe
 from synthgen.generator.dataset.shards import write_shard
-from synthgen.specs.files import load_spec
-from synthgen.specs.spec import Image as ImageSize
 from synthgen.specs.spec import spec_hash
 from synthgen.storage.dataset_paths import PARTS
 from synthgen.storage.sample import FIELDS, decode_sample, encode_sample, sample_key
@@ -34,49 +32,24 @@ COUNT = 230
 """222 for training in 16 shards, 4 for validation and 4 for tests in one each."""
 
 
-def small_spec(count: int = COUNT, name: str = "hand"):
-    spec = load_spec(name, {"count": count})
-    return spec.model_copy(update={"image": ImageSize(width=20, height=24)})
-
-
-def plans_of(spec):
-    return plan_shards(spec.name, spec.version, spec.count)
-
-
 def render(plan, root, spec):
-    samples = (fake_sample(int(index)) for index in plan.indices)
-    write_shard(plan, samples, root, spec.depth_steps_per_mm)
-
-
-def make(root, spec):
-    start_dataset(root, spec)
-    for plan in plans_of(spec):
-        render(plan, root, spec)
-    assert seal_dataset(root, spec, plans_of(spec))
-
-
-def visible_files(root: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(root).as_posix(): path.read_bytes()
-        for path in root.rglob("*")
-        if path.is_file() and not path.name.startswith(".")
-    }
+    put_shard(root, spec, plan, [fake_sample(int(index)) for index in plan.indices])
 
 
 @pytest.fixture(scope="module")
 def spec():
-    return small_spec()
+    return small_spec(COUNT)
 
 
 @pytest.fixture(scope="module")
 def sealed(tmp_path_factory, spec):
     root = tmp_path_factory.mktemp("sealed") / "hand"
-    make(root, spec)
+    make_dataset(root, spec)
     return root
 
 
 def test_folder_has_the_files_of_the_design_and_sums_of_all(sealed, spec):
-    files = visible_files(sealed)
+    files = tree(sealed)
     around = """
         README.md LICENSE croissant.json _info.json manifest.json SHA256SUMS spec/spec.yaml spec/environment.lock
         labels/train-00000.parquet labels/validation-00000.parquet labels/test-00000.parquet
@@ -96,7 +69,7 @@ def test_any_order_and_interruption_give_the_same_bytes(tmp_path, sealed, spec):
     for plan in plans[:9]:
         render(plan, root, spec)
     assert not seal_dataset(root, spec, plans_of(spec))
-    assert "SHA256SUMS" not in visible_files(root)
+    assert "SHA256SUMS" not in tree(root)
     (root / plans[0].part).unlink()
     (root / "train" / ".x.tar.00000000.partial").write_bytes(b"of a killed run")
     start_dataset(root, spec)
@@ -105,7 +78,7 @@ def test_any_order_and_interruption_give_the_same_bytes(tmp_path, sealed, spec):
         render(plan, root, spec)
     assert seal_dataset(root, spec, plans_of(spec))
 
-    assert visible_files(root) == visible_files(sealed)
+    assert tree(root) == tree(sealed)
 
 
 def test_sealing_again_writes_nothing(tmp_path, sealed, spec):
@@ -137,7 +110,7 @@ def test_seal_that_was_cut_off_or_broken_is_made_whole(tmp_path, sealed, spec, c
 
     assert seal_dataset(root, spec, plans)
 
-    assert visible_files(root) == visible_files(sealed)
+    assert tree(root) == tree(sealed)
     assert not (root / PARTS).exists()
 
 
@@ -151,7 +124,7 @@ def test_seal_that_fails_leaves_no_sums(tmp_path, spec):
     with pytest.raises(KeyboardInterrupt):
         seal_dataset(tmp_path, spec, plans_of(spec), draw)
 
-    assert "SHA256SUMS" not in visible_files(tmp_path)
+    assert "SHA256SUMS" not in tree(tmp_path)
     assert seal_dataset(tmp_path, spec, plans_of(spec), lambda samples, info: b"sheet")
 
 
@@ -230,7 +203,7 @@ def test_what_is_no_dataset_is_not_opened(tmp_path):
 def test_changed_and_missing_files_are_found(tmp_path, sealed):
     root = tmp_path / "copy"
     shutil.copytree(sealed, root)
-    plan = plans_of(small_spec())[0]
+    plan = plans_of(small_spec(COUNT))[0]
     data = bytearray((root / plan.path).read_bytes())
     data[700] ^= 1
     (root / plan.path).write_bytes(data)
@@ -250,7 +223,7 @@ def test_checksums_that_lead_out_of_the_folder_are_refused(tmp_path, line):
 def test_another_spec_is_refused_with_the_difference(sealed):
     for other, line in (
         (small_spec(COUNT + 1), "count: 230 -> 231"),
-        (small_spec().model_copy(update={"seed": 5}), "seed: 0 -> 5"),
+        (small_spec(COUNT).model_copy(update={"seed": 5}), "seed: 0 -> 5"),
     ):
         with pytest.raises(DatasetError, match=rf"holds another spec .*{line}.*--overwrite"):
             start_dataset(sealed, other)
@@ -306,7 +279,7 @@ def test_shard_of_another_form_of_recipe_stops_the_seal(tmp_path, spec):
 
 @pytest.mark.parametrize(("count", "splits"), [(1, ["train"]), (49, ["train", "validation"])])
 def test_dataset_without_some_splits_is_whole(tmp_path, count, splits):
-    make(tmp_path, small_spec(count))
+    make_dataset(tmp_path, small_spec(count))
     front = front_matter(tmp_path)
 
     assert [split["name"] for split in front["dataset_info"][0]["splits"]] == splits
@@ -355,7 +328,7 @@ def test_cards_code_decodes_the_shards(sealed):
 def test_webdataset_reads_depth_at_full_16_bits(sealed):
     import webdataset as wds
 
-    url = str(sealed / next(p.path for p in plans_of(small_spec()) if p.split == "test"))
+    url = str(sealed / next(p.path for p in plans_of(small_spec(COUNT)) if p.split == "test"))
     samples = list(wds.WebDataset(url, shardshuffle=False))
 
     assert [s["__key__"] for s in samples] == [sample_key(i) for i in (49, 99, 149, 199)]

@@ -11,11 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.command_line import call_here
 from support.fake_dataset import change_file, make_dataset, plans_of, put_shard, small_spec, tree
 from support.fake_samples import fake_sample
+from support.laws import examples
 
 from synthgen.datasets.plan import plan_shards
 from synthgen.errors import DatasetError, EngineError
@@ -328,7 +329,7 @@ def single(tmp_path_factory):
     return make_dataset(tmp_path_factory.mktemp("single") / "hand", small_spec(1))
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.floats(0, 1, exclude_max=True), st.integers(1, 255))
 def test_any_byte_of_an_archive_that_changes_is_found_whatever_the_checksums_say(single, place, flip):
     path, _ = last_shard(single)

@@ -6,8 +6,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from support.laws import examples
 from support.paths import ROOT
 
 from synthgen.errors import EngineError
@@ -59,7 +60,7 @@ def exact(points, depths):
     return out
 
 
-@settings(max_examples=400)
+@examples(400)
 @given(triangle, st.tuples(depth, depth, depth))
 def test_a_triangle_is_that_of_exact_arithmetic(points, depths):
     image, expected = draw(points, depths), exact(points, depths)
@@ -69,7 +70,7 @@ def test_a_triangle_is_that_of_exact_arithmetic(points, depths):
         assert image[place] == pytest.approx(float(value), abs=1e-9)
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(st.lists(st.tuples(triangle, st.tuples(depth, depth, depth)), min_size=2, max_size=5))
 def test_of_many_the_nearest_is_seen(many):
     image = draw([p for points, _ in many for p in points], [d for _, depths in many for d in depths])
@@ -78,7 +79,7 @@ def test_of_many_the_nearest_is_seen(many):
     assert np.array_equal(image, alone)
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(triangle, st.tuples(depth, depth, depth), st.permutations(range(3)))
 def test_the_order_of_the_corners_changes_no_pixel(points, depths, order):
     image = draw(points, depths)
@@ -88,7 +89,7 @@ def test_the_order_of_the_corners_changes_no_pixel(points, depths, order):
     assert np.allclose(image, turned, rtol=1e-12)
 
 
-@settings(max_examples=150)
+@examples(150)
 @given(st.lists(corner, min_size=4, max_size=4), corner)
 def test_a_shared_edge_belongs_to_exactly_one_triangle(outline, middle):
     """Around a point inside a convex outline, each centre in the outline is covered once, and none outside of it."""
@@ -127,7 +128,7 @@ def convex(points):
 far = st.one_of(coordinate, st.floats(-1e7, 1e7), st.floats(-1e12, 1e12), st.sampled_from([6000.5, -6000.0, 6012.0]))
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(st.tuples(st.tuples(far, far), st.tuples(far, far), st.tuples(far, far)))
 def test_huge_triangles_are_cut_where_nobody_sees_it(points):
     image = draw(points, (5.0, 5.0, 5.0))

@@ -5,9 +5,10 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.fake_scansets import squares, volume_scan
+from support.laws import examples
 
 from synthgen.training.evaluation.baselines import (
     DEPTH,
@@ -52,7 +53,6 @@ def test_a_hands_mask_takes_1152_bytes():
     assert pack_masks(np.zeros((1, 96, 96), dtype=bool)).nbytes == 1152
 
 
-@settings(deadline=None)
 @given(st.tuples(st.integers(1, 4), st.integers(1, 5)), st.integers(1, 60), st.integers(1, 5), st.integers(0, 99))
 def test_neighbours_are_those_of_brute_force_with_all_ties(size, count, k, seed):
     masks, queries = random_masks(count, size, seed), random_masks(7, size, seed + 1)
@@ -64,7 +64,6 @@ def test_neighbours_are_those_of_brute_force_with_all_ties(size, count, k, seed)
     assert np.array_equal(found.rows, rows)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 40), st.lists(st.integers(0, 40), max_size=4), st.integers(0, 99))
 def test_masks_that_come_in_parts_give_what_they_give_at_once(count, cuts, seed):
     masks, queries = pack_masks(random_masks(count, (3, 4), seed)), pack_masks(random_masks(5, (3, 4), seed + 1))
@@ -165,7 +164,7 @@ def test_a_forest_comes_again_from_its_seed():
     assert not np.array_equal(one, other)
 
 
-@settings(max_examples=5, deadline=None)
+@examples(5)
 @given(st.integers(0, 99))
 def test_a_forests_estimates_lie_among_the_annotations(seed):
     masks, points = squares(30, seed)

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.fake_scansets import BODY, INFO, K, flat_scan, noisy, scan_set, volume_scan
+from support.laws import examples
 from support.paths import PAPER
 
 from synthgen.errors import ScanError
@@ -322,7 +323,7 @@ def test_more_scans_of_the_same_make_no_interval_narrower():
     assert twice.rmse_interval == pytest.approx(once.rmse_interval)
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(st.integers(0, 99))
 def test_an_interval_holds_the_mean_and_comes_again_from_its_seed(seed):
     rng = np.random.default_rng(seed)

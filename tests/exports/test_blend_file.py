@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from support.specs import changed_spec
 
 from synthgen.generator.exports.blend_file import write_blend
 from synthgen.generator.pipeline import open_pipeline
@@ -84,22 +85,13 @@ leave(0)
 """
 
 
-def changed(name, changes):
-    """A built-in spec, with parts of its parts replaced."""
-    spec = load_spec(name)
-    fields = spec.model_dump()
-    for key, value in changes.items():
-        fields[key] = {**fields[key], **value} if key in ("camera", "framing") else value
-    return type(spec).model_validate(fields)
-
-
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
     """Every file as (scene, index, what another process found in it, the pipeline's own depth)."""
     folder = tmp_path_factory.mktemp("blend")
     cases = []
     for n, (name, changes, indices) in enumerate(FILES):
-        pipeline = open_pipeline(changed(name, changes), "blender")
+        pipeline = open_pipeline(changed_spec(name, changes), "blender")
         depths = [pipeline.sample(index).depth_mm for index in indices]
         pipeline.close()
         cases += [(f"{n}-{index}", pipeline.scene, index, depth) for index, depth in zip(indices, depths, strict=True)]

@@ -4,9 +4,10 @@ import io
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from support.laws import examples
 
 from synthgen.generator.exports.sample_pictures import inspect_figure, landmark_figure, place_labels
 from synthgen.pictures import pixels as drawing
@@ -127,7 +128,7 @@ def test_landmark_colours_differ_and_show_on_the_page(n):
     assert min(np.array(colour) @ [0.21, 0.72, 0.07] for colour in colours) > 90
 
 
-@settings(max_examples=60)
+@examples(60)
 @given(st.lists(st.tuples(st.integers(100, 400), st.integers(0, 500)), min_size=1, max_size=20, unique=True))
 def test_labels_keep_apart_inside_the_margin_and_their_lines_never_cross(points):
     points = np.array(points, dtype=float)

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support.command_line import call
-from support.fake_dataset import change_file, make_dataset, plans_of, put_shard, small_spec, tree
+from support.fake_dataset import change_file, flip_bit, make_dataset, plans_of, put_shard, small_spec, tree
 from support.fake_samples import fake_sample
-from support.hub_process import point_client, point_endpoint, sent_bytes
+from support.hub_process import Told, client, once, own_address, point_client, point_endpoint, sent_bytes
 
 from synthgen.errors import DatasetError, RemoteError
 from synthgen.generator.dataset import shards as shards_module
@@ -26,7 +26,6 @@ from synthgen.generator.hub.pull import PullOptions, pull, verify_remote
 from synthgen.generator.hub.push import push
 from synthgen.progress import Silent
 from synthgen.remote.address import Address, parse_address
-from synthgen.remote.hub import Hub
 from synthgen.remote.hub_files import Change
 from synthgen.remote.progress import Meter
 from synthgen.remote.publish import PushOptions
@@ -36,37 +35,16 @@ from synthgen.storage.tar import pack_end, pack_member
 COUNT = 230
 """222 for training in 16 shards, 4 for validation and 4 for tests in one each."""
 REAL_TOKEN = "SYNTHGEN_TEST_HF_TOKEN"
-once = pytest.mark.parametrize("server", ["xet"], indirect=True)
-"""For what does not depend on how content travels."""
 
 
 @pytest.fixture
 def address(request):
-    """A repository of the test's own."""
-    return Address(f"tester/{hashlib.sha1(request.node.name.encode()).hexdigest()[:12]}")
+    return own_address(request)
 
 
 @pytest.fixture(scope="module")
 def spec():
     return small_spec(COUNT)
-
-
-class Told:
-    """Keeps what it is told."""
-
-    def __init__(self):
-        self.lines, self.transfers = [], []
-
-    def say(self, line):
-        self.lines.append(line)
-
-    def show(self, transfer):
-        self.transfers.append(transfer)
-
-
-def client(listener=None) -> Hub:
-    """The Hub without pauses between tries."""
-    return Hub(listener, waits_s=(0, 0, 0))
 
 
 def change_samples(root, spec, indices):
@@ -228,10 +206,7 @@ def lose_the_seal(root):
 
 
 def flip_a_byte(root):
-    path = root / open_folder(root).plans[3].path
-    data = bytearray(path.read_bytes())
-    data[1000] ^= 1
-    path.write_bytes(data)
+    flip_bit(root / open_folder(root).plans[3].path, 1000)
 
 
 def add_a_pickle(root):

@@ -1,6 +1,5 @@
 """Models on the Hub, between the real clients and the test Hub: push, card, and predictions from an address."""
 
-import hashlib
 import json
 import re
 import shutil
@@ -13,14 +12,14 @@ import numpy as np
 import pytest
 from huggingface_hub import ModelCard
 from support.command_line import call
-from support.fake_dataset import tree
+from support.fake_dataset import flip_bit, tree
 from support.fake_scans import write_nifti
 from support.fake_scansets import scan_set, volume_scan
-from support.hub_process import point_client, point_endpoint, sent_bytes
+from support.hub_process import client, once, own_address, point_client, point_endpoint, sent_bytes
 
 from synthgen.errors import RemoteError, SynthgenError
 from synthgen.progress import Silent
-from synthgen.remote.address import Address, parse_address
+from synthgen.remote.address import parse_address
 from synthgen.remote.hub import Hub
 from synthgen.remote.hub_files import Change
 from synthgen.remote.progress import Meter
@@ -51,14 +50,11 @@ RENDERINGS = TrainedOn("dataset", "synthgen-hand-v1", "ab" * 32)
 MACHINE = Machine(threads=0)
 VIEW = {"side": "left", "up": "S", "viewed_from": "P"}
 OPTIONS = ["--side", "left", "--up", "S", "--viewed-from", "P"]
-once = pytest.mark.parametrize("server", ["xet"], indirect=True)
-"""For what does not depend on how content travels."""
 
 
 @pytest.fixture
 def address(request):
-    """A repository of the test's own."""
-    return Address(f"tester/{hashlib.sha1(request.node.name.encode()).hexdigest()[:12]}", "model")
+    return own_address(request, "model")
 
 
 def network(seed=0, epoch=1, recipe=RECIPE) -> Checkpoint:
@@ -99,11 +95,6 @@ def scan(tmp_path_factory):
     x, y, z = np.meshgrid(*(np.linspace(-1, 1, n) for n in (32, 20, 48)), indexing="ij")
     voxels = np.where((x / 0.7) ** 2 + (y / 0.7) ** 2 + (z / 0.8) ** 2 < 1, 900, 0).astype(np.int16)
     return write_nifti(tmp_path_factory.mktemp("scan") / "scan.nii", voxels, np.diag([3.0, 3.0, 4.0, 1.0]))
-
-
-def client(listener=None) -> Hub:
-    """The Hub without pauses between tries."""
-    return Hub(listener, waits_s=(0, 0, 0))
 
 
 def put(address, folder, paths=None) -> None:
@@ -271,10 +262,7 @@ def lose_the_results(root):
 
 
 def flip_a_byte(root):
-    path = root / weights(root)[0]
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
+    flip_bit(root / weights(root)[0], -1)
 
 
 def put_nan(root):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.weights import same_weights
 
 from synthgen.specs.domain import Domain
 from synthgen.training.loop import checkpoint as checkpoint_module
@@ -34,10 +35,6 @@ def network(seed: int = 0, updates: int = 7, **changes) -> Checkpoint:
     return Checkpoint(DOMAIN, RECIPE, (DATA,), place, weights, momentum, **changes)
 
 
-def equal(one: dict, other: dict) -> bool:
-    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
-
-
 def card(folder) -> dict:
     return json.loads((folder / "checkpoint.json").read_text())
 
@@ -62,8 +59,8 @@ def test_what_is_saved_comes_back_exactly(saved):
     was, found = network(), load_checkpoint(saved)
 
     assert replace(found, weights={}, momentum={}) == replace(was, weights={}, momentum={})
-    assert equal(found.weights, was.weights)
-    assert equal(found.momentum, was.momentum)
+    assert same_weights(found.weights, was.weights)
+    assert same_weights(found.momentum, was.momentum)
     assert not found.finished
 
 
@@ -96,14 +93,14 @@ def test_weights_in_another_order_of_memory_are_saved_as_they_are(tmp_path):
     moved = {n: t.to(memory_format=torch.channels_last) if t.ndim == 4 else t for n, t in was.weights.items()}
     save_checkpoint(tmp_path, replace(was, weights=moved))
 
-    assert equal(load_checkpoint(tmp_path).weights, was.weights)
+    assert same_weights(load_checkpoint(tmp_path).weights, was.weights)
 
 
 def test_a_checkpoint_replaces_the_one_before(folder):
     save_checkpoint(folder, replace(network(1, updates=9), momentum={}))
 
     assert sorted(path.name for path in folder.iterdir()) == ["checkpoint.json", "weights-000000009.safetensors"]
-    assert equal(load_checkpoint(folder).weights, network(1).weights)
+    assert same_weights(load_checkpoint(folder).weights, network(1).weights)
     assert load_checkpoint(folder).momentum == {}
 
 
@@ -122,7 +119,7 @@ def test_a_save_that_is_cut_off_leaves_the_one_before(folder, monkeypatch, stop)
         save_checkpoint(folder, network(1, updates=9))
     monkeypatch.undo()
 
-    assert equal(load_checkpoint(folder).weights, network().weights)
+    assert same_weights(load_checkpoint(folder).weights, network().weights)
     save_checkpoint(folder, network(1, updates=9))
     assert len(list(folder.iterdir())) == 3
 

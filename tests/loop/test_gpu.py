@@ -2,9 +2,7 @@
 
 import pytest
 import torch
-from support.fake_balls import make_dataset
 
-from synthgen.datasets.opening import open_dataset
 from synthgen.training.experiments.tuning import predict_block
 from synthgen.training.loop import train as train_module
 from synthgen.training.loop.checkpoint import save_checkpoint
@@ -24,11 +22,6 @@ RECIPE = Recipe(
 ROUNDING = 0.05
 """Part of the way from the first weights by which a rounded training may miss: bfloat16, or TF32 in a GPU's float32."""
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-@pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return open_dataset(make_dataset(tmp_path_factory.mktemp("gpu") / "hand"))
 
 
 def machine_of(device: str, precision: str = "auto") -> Machine:

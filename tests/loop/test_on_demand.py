@@ -11,11 +11,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support.fake_balls import make_dataset, small_spec
+from support.fake_balls import small_spec
 from support.fake_dataset import make_dataset as make_rendered
 from support.fake_live import HereAndNow, live_data, open_balls, split
 from support.paths import import_paths
 from support.processes import alive, until
+from support.weights import same_network
 
 from synthgen.cli import main as cli
 from synthgen.datasets.opening import open_dataset
@@ -54,20 +55,9 @@ def spec():
 
 
 @pytest.fixture(scope="module")
-def dataset(tmp_path_factory):
-    return open_dataset(make_dataset(tmp_path_factory.mktemp("live") / "balls"))
-
-
-@pytest.fixture(scope="module")
 def from_steps(spec):
     """A training of 30 steps: 600 samples, more than two rounds through the 222 of the spec."""
     return train(live_job(live_data(spec, HereAndNow()), RECIPE, 30), MACHINE)
-
-
-def equal(one, other) -> bool:
-    return one.weights.keys() == other.weights.keys() and all(
-        torch.equal(one.weights[name], other.weights[name]) for name in one.weights
-    )
 
 
 def batches_of(batches):
@@ -113,7 +103,7 @@ def test_the_network_is_that_of_the_stored_dataset(dataset, spec):
     stored = train(dataset_job(dataset, RECIPE), MACHINE)
     made = train(live_job(live_data(spec, HereAndNow()), RECIPE), MACHINE)
 
-    assert equal(stored, made)
+    assert same_network(stored, made)
     assert made.history[0].kind == "spec"
     assert tuning_recipe(made.recipe) == tuning_recipe(stored.recipe)
 
@@ -123,7 +113,7 @@ def test_workers_threads_and_how_far_they_are_ahead_change_nothing(spec, from_st
     with live_renderer(Source(spec.model_dump_json(), "raster", open_balls), workers, depth=False) as renderer:
         job = live_job(live_data(spec, renderer, ahead), RECIPE, 30)
 
-        assert equal(train(job, replace(MACHINE, threads=threads)), from_steps)
+        assert same_network(train(job, replace(MACHINE, threads=threads)), from_steps)
 
 
 def test_steps_take_fresh_samples_first_and_fall_with_the_recipes_rate(spec, tmp_path):
@@ -201,7 +191,7 @@ def test_a_killed_training_goes_on_to_the_same_weights_and_leaves_no_worker(spec
 
     assert 17 <= stopped.place.updates < 30
     assert stopped.place.position % RECIPE.batch == 0
-    assert equal(resumed, from_steps)
+    assert same_network(resumed, from_steps)
     assert len(workers) >= 1
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from support.fake_balls import make_dataset, small_spec
 from support.paths import import_paths
+from support.weights import same_network
 
 from synthgen.datasets.opening import open_dataset
 from synthgen.errors import SynthgenError
@@ -37,16 +38,6 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_dataset(tmp_path_factory.mktemp("train") / "hand")
-
-
-@pytest.fixture(scope="module")
-def dataset(folder):
-    return open_dataset(folder)
-
-
-@pytest.fixture(scope="module")
 def uninterrupted_run(dataset, tmp_path_factory):
     run = tmp_path_factory.mktemp("run") / "whole"
     train(dataset_job(dataset, RECIPE), MACHINE, Keeping(run, log_every=4))
@@ -56,12 +47,6 @@ def uninterrupted_run(dataset, tmp_path_factory):
 @pytest.fixture(scope="module")
 def uninterrupted(uninterrupted_run):
     return load_checkpoint(uninterrupted_run)
-
-
-def equal(one, other) -> bool:
-    return one.weights.keys() == other.weights.keys() and all(
-        torch.equal(one.weights[name], other.weights[name]) for name in one.weights
-    )
 
 
 def lines(run) -> list[dict[str, str]]:
@@ -93,16 +78,16 @@ def test_a_network_learns_where_the_landmarks_are(dataset):
 
 
 def test_the_result_is_a_function_of_the_recipe(dataset, uninterrupted):
-    assert equal(uninterrupted, train(dataset_job(dataset, RECIPE), MACHINE))
-    assert not equal(uninterrupted, train(dataset_job(dataset, RECIPE.changed(seed=1)), MACHINE))
-    assert not equal(uninterrupted, train(dataset_job(dataset, RECIPE.changed(artefacts=False)), MACHINE))
+    assert same_network(uninterrupted, train(dataset_job(dataset, RECIPE), MACHINE))
+    assert not same_network(uninterrupted, train(dataset_job(dataset, RECIPE.changed(seed=1)), MACHINE))
+    assert not same_network(uninterrupted, train(dataset_job(dataset, RECIPE.changed(artefacts=False)), MACHINE))
 
 
 @pytest.mark.parametrize("threads", [2])
 def test_threads_and_what_is_kept_change_nothing(dataset, uninterrupted, tmp_path, threads):
     keeping = Keeping(tmp_path / "run", save_every_s=0, log_every=3)
 
-    assert equal(uninterrupted, train(dataset_job(dataset, RECIPE), replace(MACHINE, threads=threads), keeping))
+    assert same_network(uninterrupted, train(dataset_job(dataset, RECIPE), replace(MACHINE, threads=threads), keeping))
 
 
 def test_training_leaves_torchs_generators_alone(dataset):
@@ -134,10 +119,10 @@ t.train(job, MACHINE, Keeping(__import__("pathlib").Path({run!r}), save_every_s=
 
 @pytest.mark.parametrize(("every", "kill_after"), [(0, 3), (0.25, 8)])
 def test_a_training_that_was_killed_goes_on_to_the_same_weights(
-    folder, dataset, uninterrupted, uninterrupted_run, tmp_path, every, kill_after
+    balls, dataset, uninterrupted, uninterrupted_run, tmp_path, every, kill_after
 ):
     run = tmp_path / "run"
-    script = CHILD.format(paths=import_paths(__file__), folder=str(folder), run=str(run), every=every)
+    script = CHILD.format(paths=import_paths(__file__), folder=str(balls), run=str(run), every=every)
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as child:
         for line in child.stdout:
             if int(line) >= kill_after:
@@ -150,8 +135,8 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(
 
     assert kill_after <= stopped.place.updates < 14
     assert listener.said == [f"{run}: goes on in epoch {stopped.place.epoch + 1} after {stopped.place.updates} updates"]
-    assert equal(resumed, uninterrupted)
-    assert equal(load_checkpoint(run), uninterrupted)
+    assert same_network(resumed, uninterrupted)
+    assert same_network(load_checkpoint(run), uninterrupted)
     assert lines(run) == lines(uninterrupted_run)
 
 
@@ -166,7 +151,7 @@ def test_any_place_can_be_gone_on_from(dataset, uninterrupted, tmp_path, monkeyp
     for checkpoint in kept[2:-1:4]:
         run = tmp_path / f"from-{checkpoint.place.updates}"
         save_checkpoint(run, checkpoint)
-        assert equal(train(dataset_job(dataset, RECIPE), MACHINE, Keeping(run)), uninterrupted)
+        assert same_network(train(dataset_job(dataset, RECIPE), MACHINE, Keeping(run)), uninterrupted)
 
 
 def test_adam_goes_on_from_any_place_with_what_it_remembers(dataset, tmp_path, monkeypatch):
@@ -182,9 +167,9 @@ def test_adam_goes_on_from_any_place_with_what_it_remembers(dataset, tmp_path, m
         save_checkpoint(tmp_path / f"{number}-forgetful", replace(halfway, momentum={}))
         weights, squares = set(halfway.weights), {f"squares/{name}" for name in halfway.weights}
         assert set(halfway.momentum) == weights | squares
-        assert equal(train(dataset_job(dataset, recipe), MACHINE, Keeping(tmp_path / f"{number}")), whole)
+        assert same_network(train(dataset_job(dataset, recipe), MACHINE, Keeping(tmp_path / f"{number}")), whole)
         forgetful = train(dataset_job(dataset, recipe), MACHINE, Keeping(tmp_path / f"{number}-forgetful"))
-        assert not equal(forgetful, whole)
+        assert not same_network(forgetful, whole)
 
 
 NAME = "regressor.7.weight"
@@ -218,7 +203,7 @@ def test_short_epochs_are_not_all_saved(dataset, uninterrupted, tmp_path, monkey
     train(dataset_job(dataset, RECIPE), MACHINE, Keeping(tmp_path / "run"))
 
     assert RECIPE.epochs > 1
-    assert [equal(checkpoint, uninterrupted) for checkpoint in kept] == [True]
+    assert [same_network(checkpoint, uninterrupted) for checkpoint in kept] == [True]
 
 
 def test_a_training_that_has_ended_is_not_done_again(dataset, tmp_path, monkeypatch):
@@ -226,7 +211,7 @@ def test_a_training_that_has_ended_is_not_done_again(dataset, tmp_path, monkeypa
     first = train(dataset_job(dataset, recipe), MACHINE, keeping)
     monkeypatch.setattr(train_module, "train_step", None)
 
-    assert equal(first, train(dataset_job(dataset, recipe), MACHINE, keeping))
+    assert same_network(first, train(dataset_job(dataset, recipe), MACHINE, keeping))
     assert first.momentum == {}
 
 
@@ -336,9 +321,9 @@ with processes(machine):
 """
 
 
-def test_two_processes_learn_what_one_does(folder, dataset, tmp_path):
+def test_two_processes_learn_what_one_does(balls, dataset, tmp_path):
     batch, run = 17, tmp_path / "run"  # of 137 samples: the last batch has one, so one process has none
-    script = RANK.format(paths=import_paths(__file__), folder=str(folder), run=str(run), batch=batch)
+    script = RANK.format(paths=import_paths(__file__), folder=str(balls), run=str(run), batch=batch)
     common = {**os.environ, "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29617"}
     children = [
         subprocess.Popen([sys.executable, "-c", script], env={**common, "RANK": str(r), "LOCAL_RANK": str(r)})

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 from support.meshes import icosphere, z_buffer
+from support.scan_phantoms import dice
 
 from synthgen.errors import DatasetError, SynthgenError
 from synthgen.generator.phantoms.folder import make_phantoms, markups
@@ -305,10 +306,6 @@ def projected(scene, index, phantom):
 def rendered(scene, index):
     truth = as_scanned(scene, index)
     return z_buffer(truth.points_mm[: scene.model.n_vertices], scene.triangles, truth.camera)
-
-
-def dice(a, b):
-    return 2 * (a & b).sum() / (a.sum() + b.sum())
 
 
 def check_against_the_rendering(scene, index, phantom, least):

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from support.specs import changed_spec
 
 from benchmarks import label_truth
 from synthgen.generator.bodies.labels import landmark_table
@@ -44,19 +45,10 @@ CASES = {
 }
 
 
-def changed(name, changes):
-    """A built-in spec, with parts of its parts replaced."""
-    spec = load_spec(name)
-    fields = spec.model_dump()
-    for key, value in changes.items():
-        fields[key] = {**fields[key], **value} if key in ("camera", "framing") else value
-    return type(spec).model_validate(fields)
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_labels_and_depths_are_where_the_rays_hit(case):
     name, changes, indices = CASES[case]
-    truth = label_truth.measure(changed(name, changes), indices)
+    truth = label_truth.measure(changed_spec(name, changes), indices)
     assert truth.samples == len(indices)
     assert truth.visible > len(indices)
     assert max(truth.landmark_mm) < 0.05
@@ -71,7 +63,7 @@ def test_labels_and_depths_are_where_the_rays_hit(case):
 
 def test_both_sides_of_visibility_are_judged():
     name, changes, indices = CASES["hands from all sides, with joints"]
-    truth = label_truth.measure(changed(name, changes), indices)
+    truth = label_truth.measure(changed_spec(name, changes), indices)
     assert truth.hidden > 10
     assert truth.visible > 10
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.transform import Rotation
+from support.laws import examples
 from support.scan_phantoms import (
     STORAGES,
     TO_LPS,
@@ -95,7 +96,7 @@ affines = st.builds(
 )
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(affines, st.sampled_from(["left", "right"]), st.integers(0, 1000), st.sampled_from(["keep", "stretch"]))
 def test_from_the_patch_to_the_patient_and_back_is_exact(affine, side, seed, aspect):
     rng = np.random.default_rng(seed)
@@ -110,7 +111,7 @@ def test_from_the_patch_to_the_patient_and_back_is_exact(affine, side, seed, asp
     assert back == pytest.approx(places, abs=1e-6)
 
 
-@settings(max_examples=20)
+@examples(20)
 @given(affines, st.sampled_from(["left", "right"]), st.integers(0, 1000))
 def test_a_pixel_and_its_depth_lead_to_the_tissue_that_is_seen_there(affine, side, seed):
     # Independent of how the patch was made: at the place in the patient, the volume itself holds tissue, and the

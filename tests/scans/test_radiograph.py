@@ -5,9 +5,10 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
+from support.laws import examples
 from support.paths import REAL_DATA
 from support.scan_phantoms import dice, radiograph
 
@@ -48,7 +49,7 @@ def test_the_silhouette_is_the_hands(spread):
         assert mask[int(y), int(x)]
 
 
-@settings(max_examples=4)
+@examples(4)
 @given(st.floats(0.01, 250), st.floats(-1e4, 1e4))
 def test_gain_and_offset_do_not_matter(gain, offset):
     image, _, _ = drawn()

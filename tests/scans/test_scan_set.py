@@ -3,8 +3,9 @@ from dataclasses import replace
 import h5py
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from support.laws import examples
 
 from synthgen.errors import ScanError
 from synthgen.specs.files import load_spec
@@ -45,7 +46,7 @@ def equal(one: Scan, other: Scan) -> bool:
     return all(a == b if isinstance(a, str) or a is None else np.array_equal(a, b, equal_nan=True) for a, b in pairs)
 
 
-@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(15, HealthCheck.function_scoped_fixture)
 @given(seeds=st.lists(st.integers(0, 1000), min_size=1, max_size=5, unique=True), flat=st.booleans())
 def test_what_is_written_is_read(tmp_path, seeds, flat):
     scans = [scan(f"s{seed}", seed, flat=flat) for seed in seeds]

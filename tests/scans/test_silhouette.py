@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import SimpleITK as sitk  # noqa: N813
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
+from support.laws import examples
 from support.paths import REAL_DATA
 from support.scan_phantoms import STORAGES, Scene, Table, as_volume, dice, scan_ct, stored_as, truth, whole_body
 
@@ -242,7 +243,7 @@ def test_the_table_goes_at_any_spacing(step):
     assert agreement > 0.99
 
 
-@settings(max_examples=12)
+@examples(12)
 @given(
     st.lists(st.floats(2, 15), min_size=2, max_size=2),
     st.floats(0, 50),

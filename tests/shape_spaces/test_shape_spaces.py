@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -86,7 +86,6 @@ def could_be_of(shape: dict[str, float], space: ShapeSpace, one: ShapeGroup) -> 
     return all(holds(shape[name], *limits) for name, limits in allowed.items())
 
 
-@settings(deadline=None)
 @given(space=spaces, seed=seeds, index=indices)
 def test_a_shape_lies_within_a_groups_bounds_and_has_the_spaces_keys(hand, space, seed, index):
     drawer = ShapeDrawer(space, hand.calibration)
@@ -98,7 +97,6 @@ def test_a_shape_lies_within_a_groups_bounds_and_has_the_spaces_keys(hand, space
     assert shape == ShapeDrawer(space, hand.calibration).draw(Streams(seed, (index,), "shape"))[0]
 
 
-@settings(deadline=None)
 @given(space=spaces, extra=bounded(), seed=seeds, index=indices)
 def test_adding_a_target_moves_no_other_draw(hand, space, extra, seed, index):
     more = space_of(*[one.model_dump() for one in space.groups], targets={
@@ -153,7 +151,6 @@ def test_the_calibration_is_annys(hand, years):
 
 
 @given(shift=st.floats(-0.2, 0.2), scale=st.floats(0, 1))
-@settings(deadline=None, max_examples=25)
 def test_shift_and_scale_move_the_mean_and_stretch_the_deviation(hand, shift, scale):
     # Adult heights stay clear of 0 and 1, so nothing is cut off.
     moved = space_of(group(age_years=30.0, height={"kind": "who", "shift": shift, "scale": scale}))

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ks_2samp
+from support.laws import examples
 from support.slow_artefacts import NumpyDraws, apply_slowly
 
 from synthgen.specs.artefacts import (
@@ -69,7 +70,7 @@ def test_the_largest_artefacts_of_every_distribution_are_the_same():
 numbers = st.floats(0, 1)
 
 
-@settings(max_examples=40)
+@examples(40)
 @given(st.data(), st.integers(0, 2**63 - 1), st.integers(0, 1000), st.integers(3, 50), st.integers(3, 70))
 def test_any_artefacts_are_the_same(data, seed, epoch, height, width):
     def drawn(low: float, high: float):

@@ -5,7 +5,7 @@ from importlib import resources
 import numpy as np
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -57,7 +57,6 @@ def test_all_off_is_the_identity_on_a_copy(seed, index, epoch):
         assert not np.shares_memory(result, mask)
 
 
-@settings(max_examples=25)
 @given(seeds, st.integers(0, 10**7), st.integers(0, 100), st.sampled_from(["mr", "ct"]))
 def test_the_same_arguments_give_the_same_mask_and_leave_the_input_alone(seed, index, epoch, name):
     mask = disc(160, 76, 22)
@@ -86,7 +85,6 @@ def test_an_artefact_moves_no_draw_of_another():
     assert not np.array_equal(speckle[90:], both[90:])
 
 
-@settings(max_examples=25)
 @given(seeds)
 def test_a_rough_edge_stays_near_the_outline_and_is_about_a_pixel(index):
     radius = np.hypot(*(np.mgrid[:96, :96] + 0.5 - 48))
@@ -116,7 +114,6 @@ def test_without_noise_a_rough_edge_keeps_even_slits_of_one_pixel():
     )
 
 
-@settings(max_examples=25)
 @given(seeds)
 def test_speckle_only_adds_and_holes_only_remove(index):
     mask = disc()
@@ -141,7 +138,6 @@ def test_a_noisy_border_changes_its_rows_alone_and_most_the_outermost(side):
     assert by_row[59] / (50 * 60) == pytest.approx(0.5, abs=0.05)
 
 
-@settings(max_examples=25)
 @given(seeds)
 def test_table_remains_only_add_beside_the_body_at_their_height(index):
     body = np.zeros((160, 76), dtype=bool)

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from scipy import stats
+from support.laws import examples
 
 from synthgen.specs.distributions import Beta, Choice, Constant, Distribution, Mixture, Normal, Uniform, Within
 
@@ -91,7 +92,7 @@ def test_a_truncated_normal_is_the_inverse_of_its_distribution_function(z, width
     assert np.allclose(drawn, expected, rtol=0, atol=1e-6 * (high - low))
 
 
-@settings(max_examples=30)
+@examples(30)
 @given(st.floats(-6, 6), st.floats(0.1, 8), seeds)
 def test_a_truncated_normal_has_the_moments_of_one(z, width, seed):
     drawn = Normal(kind="normal", mean=0, sd=1, low=z, high=z + width).draw(np.random.default_rng(seed), 4000)
@@ -108,7 +109,6 @@ def test_far_out_in_a_tail_draws_still_differ():
         assert np.unique(drawn).size == 100
 
 
-@settings(max_examples=25)
 @given(st.floats(0.3, 20), st.floats(0.3, 20), bounds())
 def test_a_beta_is_the_inverse_of_its_distribution_function(alpha, beta, limits):
     fractions = np.linspace(0.01, 0.99, 41)
@@ -118,7 +118,6 @@ def test_a_beta_is_the_inverse_of_its_distribution_function(alpha, beta, limits)
     assert np.allclose(drawn, limits["low"] + width * stats.beta.ppf(fractions, alpha, beta), atol=1e-7 * width + 1e-9)
 
 
-@settings(max_examples=25)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=5), seeds)
 def test_choices_and_mixtures_follow_their_weights(weights, seed):
     assume(sum(weights) > 0)

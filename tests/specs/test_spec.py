@@ -6,9 +6,10 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from support.laws import examples
 from support.paths import ROOT
 
 from synthgen.errors import SpecError
@@ -110,7 +111,7 @@ trees = st.recursive(
 )
 
 
-@settings(max_examples=200)
+@examples(200)
 @given(st.dictionaries(printable, trees, max_size=4))
 def test_plain_data_survives_being_written_as_yaml(data):
     assert parse_yaml(to_yaml(data).encode(), "f").data == data

@@ -38,19 +38,9 @@ LABELS = LabelSpace(WIDTH, HEIGHT)
 DEPTH_LABELS = LabelSpace(WIDTH, HEIGHT, depth=True)
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_dataset(tmp_path_factory.mktemp("stream") / "hand")
-
-
-@pytest.fixture(scope="module")
-def dataset(folder):
-    return open_dataset(folder)
-
-
 @pytest.fixture
-def copy(folder, tmp_path):
-    return shutil.copytree(folder, tmp_path / "copy")
+def copy(balls, tmp_path):
+    return shutil.copytree(balls, tmp_path / "copy")
 
 
 def stream_of(dataset, batch=10, inputs="mask", split="train", **settings):
@@ -104,11 +94,11 @@ def test_samples_of_one_window_lie_anywhere_in_it():
 
 
 @pytest.mark.parametrize("inputs", ["mask", "depth"])
-def test_a_stream_gives_what_the_samples_hold(folder, dataset, inputs):
+def test_a_stream_gives_what_the_samples_hold(balls, dataset, inputs):
     stream = replace(
         stream_of(dataset, 7, inputs), preparation=Preparation(LABELS if inputs == "mask" else DEPTH_LABELS)
     )
-    stored, count = open_folder(folder), 0
+    stored, count = open_folder(balls), 0
     for batch in stream.epoch(0):
         points = stream.preparation.labels.decode(batch.targets.double()).numpy()
         for n, index in enumerate(batch.indices.tolist()):
@@ -226,7 +216,7 @@ def test_only_the_first_samples_are_read_where_fewer_are_wanted(dataset, samples
     assert sum(blocks.sizes) == samples
 
 
-def test_right_hands_come_as_left_ones(folder, tmp_path):
+def test_right_hands_come_as_left_ones(balls, tmp_path):
     right = open_dataset(make_dataset(tmp_path / "right", small_spec(60, side="right")))
     for inputs in ("mask", "depth"):
         blocks = ShardBlocks(right, "train", inputs)

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from support.command_line import call
 from support.fake_balls import ball, make_dataset, small_spec
 from support.fake_dataset import plans_of, put_shard, tree
-from support.hub_process import HubProcess, point_client
+from support.hub_process import HubProcess, Told, client, point_client
 from support.static_server import Fault, StaticServer
 
 from synthgen.datasets import remote as remote_source
@@ -49,26 +49,10 @@ SHARD = plans_of(small_spec())[0].path
 LABELS = "labels/train-00000.parquet"
 
 
-class Told:
-    def __init__(self):
-        self.lines = []
-
-    def say(self, line):
-        self.lines.append(line)
-
-    def show(self, transfer):
-        pass
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return make_dataset(tmp_path_factory.mktemp("here") / "hand")
-
-
 @pytest.fixture
-def site(folder, tmp_path):
+def site(balls, tmp_path):
     """A web server of a copy, which may be changed."""
-    server = StaticServer(Path(shutil.copytree(folder, tmp_path / "there")))
+    server = StaticServer(Path(shutil.copytree(balls, tmp_path / "there")))
     yield server
     server.stop()
 
@@ -79,14 +63,14 @@ def cache(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def published(folder, tmp_path_factory):
+def published(balls, tmp_path_factory):
     """The test Hub, with the dataset on it."""
-    hub = HubProcess(tmp_path_factory.mktemp("hub"), "xet")
+    hub = HubProcess(tmp_path_factory.mktemp("hub"), "lfs")
     with pytest.MonkeyPatch.context() as patch:
         point_client(patch, hub)
-        remote, address = Hub(waits_s=(0, 0, 0)), Address("tester/balls")
+        remote, address = client(), Address("tester/balls")
         remote.create(address, private=False)
-        remote.upload(address, folder, Change("first", tuple(tree(folder))), Meter("", 0, 0, Silent()))
+        remote.upload(address, balls, Change("first", tuple(tree(balls))), Meter("", 0, 0, Silent()))
     yield hub
     hub.stop()
 
@@ -130,9 +114,9 @@ def sha256(path: Path) -> str:
 
 @pytest.mark.parametrize("keeping", [True, False], ids=["cache", "no cache"])
 @pytest.mark.parametrize("where", ["web", "hub"])
-def test_blocks_from_elsewhere_are_those_of_the_folder(where, keeping, folder, site, hub, cache):
+def test_blocks_from_elsewhere_are_those_of_the_folder(where, keeping, balls, site, hub, cache):
     there = open_dataset(site.url if where == "web" else "hf://datasets/tester/balls", cache if keeping else None)
-    here = open_dataset(folder)
+    here = open_dataset(balls)
 
     assert (there.sha256, there.shards, there.checksums) == (here.sha256, here.shards, here.checksums)
     for split in ("train", "validation", "test"):
@@ -140,14 +124,14 @@ def test_blocks_from_elsewhere_are_those_of_the_folder(where, keeping, folder, s
     assert bool(kept(cache)) == keeping
 
 
-def test_a_network_trained_from_elsewhere_has_the_same_weights(folder, site, hub, cache):
+def test_a_network_trained_from_elsewhere_has_the_same_weights(balls, site, hub, cache):
     recipe = Recipe(epochs=2, samples=140, batch=20, rate=Rate(first=0.01))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         trained = [
             train(dataset_job(open_dataset(address, cache), recipe), Machine(threads=0)).weights
-            for address in (folder, site.url, "hf://datasets/tester/balls")
+            for address in (balls, site.url, "hf://datasets/tester/balls")
         ]
     finally:
         torch.set_num_threads(threads)
@@ -170,11 +154,11 @@ def test_the_second_run_fetches_checksums_alone(site, hub, cache):
     assert [e["path"].rsplit("/", 1)[1] for e in hub.since(mark) if "/resolve/" in e["path"]] == ["SHA256SUMS"]
 
 
-def test_a_branch_that_moves_is_not_followed(folder, hub, tmp_path):
+def test_a_branch_that_moves_is_not_followed(balls, hub, tmp_path):
     address = Address("tester/moving")
     remote, meter = Hub(waits_s=(0, 0, 0)), Meter("", 0, 0, Silent())
     remote.create(address, private=False)
-    remote.upload(address, folder, Change("first", tuple(tree(folder))), meter)
+    remote.upload(address, balls, Change("first", tuple(tree(balls))), meter)
     commit = remote.resolve(address).revision
     there = open_dataset(str(address))
     blocks = ShardBlocks(there, "train", "mask")
@@ -185,13 +169,13 @@ def test_a_branch_that_moves_is_not_followed(folder, hub, tmp_path):
     remote.upload(
         address,
         other,
-        Change("second", tuple(tree(other)), tuple(sorted(tree(folder).keys() - tree(other).keys()))),
+        Change("second", tuple(tree(other)), tuple(sorted(tree(balls).keys() - tree(other).keys()))),
         meter,
     )
     rest = [blocks.block(number) for number in range(1, SHARDS)]
 
     assert there.source.address == f"{address}@{commit}"
-    assert same_blocks([first, *rest], every_block(open_dataset(folder)))
+    assert same_blocks([first, *rest], every_block(open_dataset(balls)))
     assert open_dataset(str(address)).version == 2
 
 
@@ -527,7 +511,7 @@ def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / "own"
 
 
-def test_where_and_how_much_is_said_before_it_comes(site, cache, folder):
+def test_where_and_how_much_is_said_before_it_comes(site, cache, balls):
     dataset, told = opened(site, cache), Told()
     size = sum(shard.bytes for shard in dataset.shards)
     first = next(shard for shard in dataset.shards if shard.split == "train")
@@ -536,7 +520,7 @@ def test_where_and_how_much_is_said_before_it_comes(site, cache, folder):
     every_block(dataset)
     announce(dataset, 1, told)
     announce(opened(site), None, told)
-    announce(open_dataset(folder), None, told)
+    announce(open_dataset(balls), None, told)
 
     assert told.lines == [
         f"{site.url}: at most {byte_size(size)} in 18 shards, kept in {cache.root}; 0 bytes are there already",

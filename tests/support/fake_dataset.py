@@ -51,6 +51,13 @@ def change_file(root: Path, path: str, data: bytes) -> None:
     (root / "SHA256SUMS").write_text("".join(f"{sums[name]}  {name}\n" for name in sorted(sums)))
 
 
+def flip_bit(path: Path, at: int) -> None:
+    """Change one bit of a file, in the byte at this place."""
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
 def tree(folder: Path) -> dict[str, bytes]:
     """Return everything in a folder that is not hidden."""
     return {

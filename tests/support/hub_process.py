@@ -1,5 +1,6 @@
 """The test Hub as a process, and the client of this process pointed at it."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -8,7 +9,14 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from support.paths import TESTS
+from synthgen.remote.address import Address
+from synthgen.remote.hub import Hub
+
+once = pytest.mark.parametrize("server", ["lfs"], indirect=True)
+"""For what does not depend on how content travels."""
 
 
 class HubProcess:
@@ -78,3 +86,27 @@ def point_client(monkeypatch, hub: HubProcess, token: str | None = "hf_write") -
 def sent_bytes(entries: list[dict[str, Any]]) -> int:
     """Return how many bytes of content a client sent."""
     return sum(entry["received"] for entry in entries if entry["method"] in {"POST", "PUT"})
+
+
+def own_address(request: pytest.FixtureRequest, kind: str = "dataset") -> Address:
+    """Return a repository of the test's own."""
+    return Address(f"tester/{hashlib.sha1(request.node.name.encode()).hexdigest()[:12]}", kind)
+
+
+def client(listener: Any = None) -> Hub:
+    """Return the Hub's client without pauses between tries."""
+    return Hub(listener, waits_s=(0, 0, 0))
+
+
+class Told:
+    """A listener that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.transfers: list[Any] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def show(self, transfer: Any) -> None:
+        self.transfers.append(transfer)
