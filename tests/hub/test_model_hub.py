@@ -600,7 +600,7 @@ def test_the_commands_publish_and_predict(hub, address, tuned, scan, tmp_path):
 @once
 def test_commands_that_cannot_work_say_why_in_one_line(hub, trained, scan, tmp_path):
     for arguments, line in (
-        (("push", trained, "--repo", "hf://datasets/tester/x"), "error: --repo: value hf://datasets/tester/x; that is"),
+        (("push", trained, "--repo", "hf://datasets/tester/x"), "error: --repo: value hf://datasets/tester/x; this is"),
         (("push", tmp_path, "--repo", "tester/x"), f"error: {tmp_path}: holds neither a dataset nor a network"),
         (
             ("predict", "--model", "hf://tester/absent", scan, "--out", "x.csv"),
