@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from synthgen.training.experiments.predict import Found, Networks
+    from synthgen.training.scans.child_reader import ChildReader
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Network:
     """A trained network, ready to find landmarks."""
 
     _networks: "Networks"
+    _reader: "ChildReader"
+    """The process that reads scans: one for all that this network is used on."""
 
     @property
     def landmarks(self) -> tuple[str, ...]:
@@ -80,7 +83,7 @@ class Network:
         from synthgen.training.scans.table import settings_of
 
         settings = settings_of({"side": side, "up": up, "viewed_from": viewed_from})
-        found = find_landmarks(Path(path), settings, self._networks)
+        found = find_landmarks(Path(path), settings, self._networks, self._reader)
         flat = found.scan.depth_mm is None
         points = found.source[:, :2] if flat else found.source
         return Prediction(

@@ -39,9 +39,10 @@ def load_network(
     from synthgen.api.network import Network
     from synthgen.training.experiments.predict import load_networks
     from synthgen.training.loop.device import find_machine
+    from synthgen.training.scans.child_reader import ChildReader
 
     machine, second = find_machine(device), network_folder(depth, cache) if depth else None
-    return Network(load_networks(network_folder(network, cache), second, machine))
+    return Network(load_networks(network_folder(network, cache), second, machine), ChildReader())
 
 
 def network_folder(network: str | Path, cache: str | Path | None) -> Path:

@@ -1,5 +1,6 @@
 """The child process that reads scans: what a file does to it is one line, and the next file is read."""
 
+import importlib
 import os
 import signal
 import subprocess
@@ -69,6 +70,9 @@ def test_memory_that_is_not_there_is_refused_to_the_child(reader):
 def test_errors_keep_their_type_and_others_name_the_file(reader):
     with pytest.raises(SpecError, match="as it is"):
         reader.call("a", refuse, SpecError, "as it is")
+    with pytest.raises(ModuleNotFoundError) as missing:
+        reader.call("a", importlib.import_module, "not_installed")
+    assert missing.value.name == "not_installed"
     assert "cannot be read (ValueError: two lines); copy" in fault(reader, refuse, ValueError, "two\nlines")
 
 

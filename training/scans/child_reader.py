@@ -79,7 +79,7 @@ class ChildReader:
                 self.close()  # it may still be at work
         if not done:
             raise ScanError(f"{path}: reading it {fault}")
-        if isinstance(answer, SynthgenError):
+        if isinstance(answer, SynthgenError | ImportError):
             raise answer
         result: T = answer
         return result
@@ -109,7 +109,7 @@ def serve(handle: int) -> None:
 def _answer(path: Path, function: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]) -> Any:
     try:
         return function(*arguments, **options)
-    except SynthgenError as error:
+    except (SynthgenError, ImportError) as error:  # a missing package is not the file's fault
         return error
     except MemoryError:
         return ScanError(f"{path}: reading it takes more memory than is free; resample it, or check its header")

@@ -1,1 +1,1 @@
-"""Readers of files that users bring: NIfTI, NRRD, MetaImage, DICOM, pictures, and tables of landmarks."""
+"""Readers of files that users supply: NIfTI, NRRD, MetaImage, DICOM, pictures, and tables of landmarks."""

@@ -1,7 +1,7 @@
 """Reads real scans: NIfTI, MetaImage, NRRD, DICOM, PNG and JPEG, none of which is trusted.
 
-The headers of the first three are checked here, and their voxels are read by their own few rules, because ITK fills up
-what is missing in a file that was cut off. DICOM goes through SimpleITK, after its elements have been walked through.
+The headers of the first three are checked before `voxels.load` reads what follows, because libraries allocate whatever a
+header claims and some fill in what is missing in a truncated file. DICOM goes through pydicom.
 """
 
 from pathlib import Path
@@ -51,7 +51,7 @@ def read_image(path: Path) -> Volume | Picture:
     """
     name = path.name.lower()
     if path.is_dir():
-        from synthgen.training.scans.formats.dicom import read_series  # noqa: PLC0415 (SimpleITK is slow to load)
+        from synthgen.training.scans.formats.dicom import read_series  # noqa: PLC0415 (it loads SimpleITK)
 
         return read_series(path)
     for suffix, layout in _LAYOUTS.items():
