@@ -1,7 +1,7 @@
 """Reads real scans: NIfTI, MetaImage, NRRD, DICOM, PNG and JPEG, none of which is trusted.
 
-The headers of the first three are checked before `voxels.load` reads what follows, because libraries allocate whatever a
-header claims and some fill in what is missing in a truncated file. DICOM goes through pydicom.
+The headers of the first three are checked before `voxels.load` reads what follows, because libraries allocate whatever
+a header claims, and some fill in what is missing in a truncated file. DICOM goes through pydicom.
 """
 
 from pathlib import Path
