@@ -145,7 +145,7 @@ class RemoteSource:
             self.place.fill(path, wanted, file, self._progress.came)
             file.seek(0)
             if content_sha256(file) != sha256:
-                raise RemoteError(f"{wanted.name}: what came is not what its checksum says; run the same command again")
+                raise RemoteError(f"{wanted.name}: the download does not match its checksum; run the command again")
             undone.pop_all()
         self._progress.done()
         file.seek(0)

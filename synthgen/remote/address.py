@@ -31,25 +31,25 @@ class Address:
 
     @property
     def owner(self) -> str:
-        """Return the user or organization that it belongs to."""
+        """The user or organization that owns the repository."""
         return self.repo.split("/")[0]
 
 
 def is_remote(text: str) -> bool:
-    """Tell whether a text is an address on the Hub and no path."""
+    """Whether a text is an address on the Hub, not a path."""
     return text.startswith(SCHEME)
 
 
 def parse_address(text: str, kind: Kind = "dataset", revision: str | None = None) -> Address:
-    """Read an address.
+    """Parse an address.
 
     Args:
-        text: ``owner/name``, which is of ``kind``, or an ``hf://`` address, which says it; ``@revision`` may follow.
-        kind: What a bare ``owner/name`` is.
-        revision: A branch, tag or commit, instead of one in the text.
+        text: ``owner/name`` or an ``hf://`` address, which includes the kind; ``@revision`` may follow.
+        kind: The kind of a bare ``owner/name``.
+        revision: A branch, tag or commit that replaces the one in the text.
 
     Raises:
-        RemoteError: It is none.
+        RemoteError: The text is not an address.
 
     """
     repo, _, named = text.removeprefix(SCHEME).partition("@")

@@ -1,4 +1,4 @@
-"""A folder of files that were fetched once, named by their SHA-256: checked whenever one is asked for."""
+"""A cache of downloaded files, named by their SHA-256 and checked whenever one is requested."""
 
 import contextlib
 import os
@@ -19,58 +19,58 @@ _DIGEST = re.compile("[0-9a-f]{64}")
 
 
 def cache_folder() -> Path:
-    """Return where fetched files are kept: ``SYNTHGEN_CACHE``, or a folder in the user's cache."""
+    """Return the folder of downloaded files: ``SYNTHGEN_CACHE``, or a folder in the user's cache."""
     named = os.environ.get(VARIABLE)
     return Path(named).expanduser() if named else user_cache_path("synthgen", appauthor=False) / "content"
 
 
 @dataclass(frozen=True)
 class ContentCache:
-    """Fetched files by their content. Any number of processes and threads may ask at once."""
+    """Downloaded files by their content. Safe for concurrent use by processes and threads."""
 
     root: Path
 
     def get(self, sha256: str, size: int | None, fetch: Callable[[Path], None], name: str = "") -> Path:
-        """Return a file with this content, fetched where it is not here, or no longer what it was.
+        """Return a file with this content, downloading it if it is absent or damaged.
 
         Args:
-            sha256: Of its content, hexadecimal.
-            size: Its bytes; None where nobody told.
-            fetch: Fills the file that it is given. What an earlier, interrupted call has written is there already; it
-                goes on from its end. Called by one process at a time for one content.
-            name: What messages call it.
+            sha256: SHA-256 of its content, hexadecimal.
+            size: Its size in bytes; None if unknown.
+            fetch: Completes the file at the path that it is given, which may hold the start from an interrupted call.
+                Only one process at a time calls it for the same content.
+            name: The file's name in messages.
 
         Raises:
-            RemoteError: What was fetched has another digest; nothing of it is kept.
+            RemoteError: The downloaded file has another digest; it is removed.
             DatasetError: The folder cannot be used.
 
         """
         if not _DIGEST.fullmatch(sha256):
-            raise DatasetError(f"sha256: value {sha256!r:.80} is no digest; restore the file that names it")
+            raise DatasetError(f"sha256: value {sha256!r:.80} is not a digest; restore the file that contains it")
         path = self._path(sha256)
         try:
             if _holds(path, sha256, size):
                 return path
             path.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(path.with_name(f".{sha256}.lock")):
-                if not _holds(path, sha256, size):  # nobody else has fetched it meanwhile
+                if not _holds(path, sha256, size):  # unless another process has downloaded it meanwhile
                     _bring(path, sha256, size, fetch, name)
         except OSError as error:
             raise DatasetError(
-                f"{self.root}: cannot keep what is fetched ({error.strerror or error}); make room there, or name "
-                f"another folder by {VARIABLE} or --cache"
+                f"{self.root}: cannot store downloads ({error.strerror or error}); free some space there, or set "
+                f"another folder with {VARIABLE} or --cache"
             ) from None
         return path
 
     def has(self, sha256: str, size: int) -> bool:
-        """Tell whether a file of this name and size is here; its content is looked at when it is asked for."""
+        """Whether a file with this digest and size is cached; its content is checked only by `get`."""
         try:
             return self._path(sha256).stat().st_size == size
         except OSError:
             return False
 
     def free_bytes(self) -> int:
-        """Return how much room there is."""
+        """Return the free space in bytes."""
         folder = self.root.absolute()
         while not folder.exists():
             folder = folder.parent
@@ -89,12 +89,12 @@ def _bring(path: Path, sha256: str, size: int | None, fetch: Callable[[Path], No
         if not _holds(partial, sha256, size):
             partial.unlink(missing_ok=True)
             raise RemoteError(
-                f"{name or sha256}: what came is not what its checksum says, and was thrown away; run the same command "
-                "again, and tell the publisher if that does not help"
+                f"{name or sha256}: the download does not match its checksum and was removed; run the same command "
+                "again, and contact the publisher if that does not help"
             )
     finally:
         with contextlib.suppress(FileNotFoundError):
-            if not partial.stat().st_size:  # nothing to go on from
+            if not partial.stat().st_size:  # nothing to resume from
                 partial.unlink()
     with partial.open("rb+") as file:
         os.fsync(file.fileno())

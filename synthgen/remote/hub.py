@@ -1,4 +1,4 @@
-"""The Hugging Face Hub: the only file that imports its client, and only inside functions."""
+"""The Hugging Face Hub; the only module that imports its client, and only inside functions."""
 
 import contextlib
 import io
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 COMMIT_FILES = 100
-"""Files of one commit at most, as the Hub recommends."""
+"""Maximum number of files per commit, as the Hub recommends."""
 
 
 class Hub:
-    """The Hub, asked with the user's token where there is one."""
+    """The Hub, accessed with the user's token if there is one."""
 
     def __init__(self, listener: TransferListener | None = None, waits_s: Sequence[float] = WAITS_S) -> None:
-        """Prepare the client; nothing is asked yet.
+        """Prepare the client; sends no request yet.
 
         Args:
-            listener: Told of waits.
-            waits_s: Pauses before what failed for a passing reason is tried again.
+            listener: Receives messages about waits.
+            waits_s: Pauses before retries after temporary failures.
 
         """
         from huggingface_hub import HfApi, constants, get_token, logging  # noqa: PLC0415
         from huggingface_hub.utils import disable_progress_bars  # noqa: PLC0415
 
-        disable_progress_bars()  # ours tell bytes and files
+        disable_progress_bars()  # ours show bytes and files
         logging.set_verbosity(logging.ERROR)
         self._token = get_token()
         self._api = HfApi(token=self._token or False)
@@ -47,28 +47,28 @@ class Hub:
         self.endpoint = str(constants.ENDPOINT)
 
     def sign_in(self, address: Address) -> str:
-        """Return the account's name, once its token is known to be one that may write to a repository.
+        """Return the account's name after checking that its token permits writing to a repository.
 
         Raises:
-            RemoteError: There is no token, it is not valid, or it may not write there.
+            RemoteError: There is no token, it is invalid, or it does not permit writing there.
 
         """
         if not self._token:
-            raise RemoteError("token: there is none, and the Hub wants one; run `hf auth login`, or set HF_TOKEN")
+            raise RemoteError("token: missing; run `hf auth login`, or set HF_TOKEN")
         told = self._ask(address, lambda: self._api.whoami(cache=False))
         fault = write_fault(told, address)
         if fault:
-            raise RemoteError(f"token: {fault}; make one that may write at {self.endpoint}/settings/tokens")
+            raise RemoteError(f"token: {fault}; create one with write access at {self.endpoint}/settings/tokens")
         return str(told.get("name"))
 
     def is_private(self, address: Address) -> bool | None:
-        """Tell whether a repository is private; None where it is not there, or cannot be seen."""
+        """Whether a repository is private; None if it does not exist or is not visible."""
         if not self._ask(address, lambda: self._api.repo_exists(address.repo, repo_type=address.kind)):
             return None
         return bool(self._ask(address, lambda: self._api.repo_info(address.repo, repo_type=address.kind)).private)
 
     def create(self, address: Address, *, private: bool) -> None:
-        """Make a repository and its branch, where they are not there."""
+        """Create a repository and its branch if they do not exist."""
         self._ask(
             address,
             lambda: self._api.create_repo(address.repo, repo_type=address.kind, private=private, exist_ok=True),
@@ -88,7 +88,7 @@ class Hub:
         return branches, tags
 
     def tag(self, address: Address, tag: str, message: str) -> None:
-        """Give the commit of an address a name."""
+        """Tag the commit of an address."""
         self._ask(
             address,
             lambda: self._api.create_tag(
@@ -98,7 +98,7 @@ class Hub:
         )  # fmt: skip
 
     def resolve(self, address: Address) -> Address:
-        """Return the address with its branch or tag replaced by the commit that it names now."""
+        """Return the address with its branch or tag replaced by the commit to which it points now."""
         info = self._ask(
             address, lambda: self._api.repo_info(address.repo, repo_type=address.kind, revision=address.revision)
         )
@@ -123,12 +123,12 @@ class Hub:
         }
 
     def upload(self, address: Address, folder: Path, change: Change, meter: Meter) -> None:
-        """Upload files and commit them, some at a time; content that the Hub has is not sent again.
+        """Upload files and commit them in batches; content that the Hub already has is not sent again.
 
         Args:
             address: Repository and branch.
-            folder: Where the files lie.
-            change: Which.
+            folder: The folder of the files.
+            change: The files to add and delete.
             meter: Counts them.
 
         """
@@ -151,19 +151,19 @@ class Hub:
             )  # fmt: skip
 
     def read(self, address: Address, file: RemoteFile) -> bytes:
-        """Return the content of a file, checked; a cut connection is gone on with."""
+        """Return the content of a file, checked, resuming after lost connections."""
         sink = io.BytesIO()
         self.fill(address, file, sink, lambda _: None)
         return sink.getvalue()
 
     def download(self, address: Address, file: RemoteFile, to: Path, came: Callable[[int], None]) -> None:
-        """Download a file, checked, on the disk when this returns; a cut connection is gone on with.
+        """Download a file, checked and flushed to disk, resuming after lost connections.
 
         Args:
             address: Repository and commit.
-            file: Which.
-            to: A temporary name, because the content grows here; what is there already is gone on with.
-            came: Told how many bytes more are here.
+            file: The file.
+            to: A temporary path, because the file grows there; a partial file is resumed.
+            came: Called with the number of bytes added.
 
         """
         to.parent.mkdir(parents=True, exist_ok=True)
@@ -173,16 +173,16 @@ class Hub:
             os.fsync(sink.fileno())
 
     def fill(self, address: Address, file: RemoteFile, sink: BinaryIO, came: Callable[[int], None]) -> None:
-        """Append to an open file what it lacks, and check it; what is wrong is emptied.
+        """Append the missing part to an open file, and check it; a wrong file is emptied.
 
         Args:
             address: Repository and commit.
-            file: Which.
-            sink: Open for reading and writing, unbuffered, with what came earlier.
-            came: Told how many bytes more are here.
+            file: The file.
+            sink: Open for reading and writing, unbuffered, with what was downloaded earlier.
+            came: Called with the number of bytes added.
 
         Raises:
-            RemoteError: It does not come to its end, or is something else.
+            RemoteError: The file could not be completed, or its content is wrong.
 
         """
         wanted = Wanted(file.path, file.bytes, file.bytes)
@@ -194,7 +194,9 @@ class Hub:
         self._patience.fill(wanted, sink, append)
         if not file.holds(sink):
             sink.truncate(0)
-            raise RemoteError(f"{file.path}: what came is not what {address} holds; run the same command again")
+            raise RemoteError(
+                f"{file.path}: the download differs from the file in {address}; run the same command again"
+            )
 
     def _append(self, address: Address, wanted: Wanted, sink: BinaryIO, came: Callable[[int], None]) -> None:
         from huggingface_hub import get_session, hf_hub_url  # noqa: PLC0415
@@ -210,7 +212,7 @@ class Hub:
             pour(answer, sink, wanted, came)
 
     def _send(self, address: Address, folder: Path, paths: Sequence[str]) -> "list[CommitOperationAdd]":
-        """Upload the content of large files; return what a commit needs of these and the others."""
+        """Upload the content of large files; return the operations for a commit of all files."""
         from huggingface_hub import CommitOperationAdd  # noqa: PLC0415
 
         additions = [CommitOperationAdd(path, str(folder / path)) for path in paths]
@@ -218,7 +220,7 @@ class Hub:
         return additions
 
     def _ask(self, address: Address, work: Callable[[], T]) -> T:
-        """Do some work with the client, again where it failed for a passing reason."""
+        """Call the client, with retries after temporary failures."""
 
         def explained() -> T:
             with self._explained(address):
@@ -228,7 +230,7 @@ class Hub:
 
     @contextlib.contextmanager
     def _explained(self, address: Address) -> Iterator[None]:
-        """Turn the client's errors into ours."""
+        """Translate the client's errors into RemoteError."""
         from huggingface_hub import errors  # noqa: PLC0415
 
         network = errors.HTTPError  # of the client's own HTTP library
@@ -244,11 +246,11 @@ class Hub:
         page = f"{self.endpoint}/{'datasets/' if address.kind == 'dataset' else ''}{address.repo}"
         login = "" if self._token else ", or log in with `hf auth login` if it is private"
         for kind, text in (
-            (errors.GatedRepoError, f"{address}: is gated; ask for access at {page}"),
-            (errors.RepositoryNotFoundError, f"{address}: is no {address.kind} repository; check its name{login}"),
-            (errors.RevisionNotFoundError, f"{address}: there is no revision {address.revision}; look at {page}"),
+            (errors.GatedRepoError, f"{address}: is gated; request access at {page}"),
+            (errors.RepositoryNotFoundError, f"{address}: is not a {address.kind} repository; check its name{login}"),
+            (errors.RevisionNotFoundError, f"{address}: has no revision {address.revision}; see {page}"),
             (errors.EntryNotFoundError, f"{address}: lacks a file that it lists; run the same command again"),
-            (errors.OfflineModeIsEnabled, f"{self.endpoint}: HF_HUB_OFFLINE forbids to ask it; unset it"),
+            (errors.OfflineModeIsEnabled, f"{self.endpoint}: offline because HF_HUB_OFFLINE is set; unset it"),
         ):
             if isinstance(error, kind):
                 return RemoteError(text)
@@ -256,21 +258,23 @@ class Hub:
             return self._explain_status(error.response.status_code, error, address)
         if isinstance(error, OSError) and error.filename:
             return error  # of this machine
-        return PassingError(f"{self.endpoint}: cannot be reached ({_line(error)}); the same command goes on from here")
+        return PassingError(
+            f"{self.endpoint}: cannot be reached ({_line(error)}); run the same command again to resume"
+        )
 
     def _explain_status(self, status: int, error: Any, address: Address) -> RemoteError:
         from huggingface_hub.utils import parse_ratelimit_headers  # noqa: PLC0415
 
         if status == 401:
-            return RemoteError("token: the Hub does not know it; run `hf auth login` again, or set HF_TOKEN anew")
+            return RemoteError("token: rejected by the Hub; run `hf auth login` again, or set a new HF_TOKEN")
         if status == 403:
             tokens = f"{self.endpoint}/settings/tokens"
-            return RemoteError(f"token: it may not write to {address.repo}; make one that may at {tokens}")
+            return RemoteError(f"token: no write access to {address.repo}; create one with write access at {tokens}")
         if status not in PASSING:
-            return RemoteError(f"{address}: the Hub answers with status {status}: {_line(error)}")
+            return RemoteError(f"{address}: the Hub responded with status {status}: {_line(error)}")
         limit = parse_ratelimit_headers(error.response.headers)
         after_s = limit.reset_in_seconds + 1 if limit and status == 429 else 0
-        text = f"{self.endpoint}: answers with status {status}; the same command goes on from here"
+        text = f"{self.endpoint}: responded with status {status}; run the same command again to resume"
         return PassingError(text, min(after_s, LONGEST_WAIT_S))
 
 

@@ -1,4 +1,4 @@
-"""Files on the Hub, and what a push changes of them."""
+"""Files on the Hub, and the changes that a push makes."""
 
 import hashlib
 import os
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 _GROUP_FILES, _GROUP_BYTES = 8, 64 * 2**20
-"""What is uploaded before progress is told."""
+"""Maximum upload between two progress reports."""
 _PIECE = 2**20
 
 
@@ -20,12 +20,12 @@ class RemoteFile:
     """Relative to the repository."""
     bytes: int
     oid: str
-    """Git's, of the content of a regular file."""
+    """Git's hash of the content of a regular file."""
     sha256: str | None = None
-    """Of the content of a large file; None for a regular one."""
+    """SHA-256 of a large file; None for a regular one."""
 
     def holds(self, file: BinaryIO) -> bool:
-        """Tell whether an open file has this content."""
+        """Whether an open file has this content."""
         if file.seek(0, os.SEEK_END) != self.bytes:
             return False
         file.seek(0)
@@ -44,11 +44,11 @@ class Change:
     add: tuple[str, ...]
     """Paths of files, relative to the folder and to the repository."""
     delete: tuple[str, ...] = ()
-    """Paths in the repository; they go in the commit of the last files that come."""
+    """Paths in the repository; removed in the commit that adds the last files."""
 
 
 def groups(folder: Path, paths: Sequence[str]) -> Iterator[list[str]]:
-    """Divide files into groups of some files and some bytes."""
+    """Divide files into groups of limited number and size."""
     group: list[str] = []
     size = 0
     for path in paths:

@@ -1,4 +1,4 @@
-"""How far an upload, a download or a check of files is."""
+"""Progress of uploads, downloads and checks of files."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,10 @@ from synthgen.progress import ProgressListener
 
 @dataclass(frozen=True)
 class Transfer:
-    """Some work on files at one moment."""
+    """The state of some work on files at one moment."""
 
     what: str
-    """A word for people: uploading, downloading, checking."""
+    """A word to display: uploading, downloading, checking."""
     files: int
     of_files: int
     bytes: int
@@ -21,7 +21,7 @@ TransferListener = ProgressListener[Transfer]
 
 
 class Meter:
-    """Counts files and bytes of one piece of work, and reports to a listener."""
+    """Counts the files and bytes of one operation, and reports to a listener."""
 
     def __init__(self, what: str, of_files: int, of_bytes: int, listener: TransferListener) -> None:
         self._what, self._of_files, self._of_bytes = what, of_files, of_bytes
@@ -30,7 +30,7 @@ class Meter:
         self.count(0, 0)
 
     def count(self, size: int, files: int = 0) -> None:
-        """Add bytes, and files that are done."""
+        """Add bytes and completed files."""
         self._bytes += size
         self._files += files
         self._listener.show(Transfer(self._what, self._files, self._of_files, self._bytes, self._of_bytes))

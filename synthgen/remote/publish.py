@@ -1,4 +1,4 @@
-"""What every push to the Hugging Face Hub does: look, compare by digests, send, compare again, tag."""
+"""The steps of every push to the Hugging Face Hub: inspect, compare digests, upload, compare again, tag."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
@@ -16,11 +16,11 @@ class PushOptions:
     """How a folder is published."""
 
     private: bool = False
-    """A repository that is made is seen by its owner alone."""
+    """Create new repositories as private."""
     tag: str | None = None
-    """A name for the commit, such as v1.0.0."""
+    """A tag for the commit, such as v1.0.0."""
     dry_run: bool = False
-    """Check everything, and write nothing."""
+    """Check everything without writing."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class PushReport:
     """What a push did, or would do."""
 
     address: Address
-    """With the commit; in a dry run with the branch."""
+    """With the commit; after a dry run with the branch."""
     sent: tuple[str, ...]
     """Paths of the files that were new or had changed."""
     sent_bytes: int
@@ -41,7 +41,7 @@ class Remote:
     """A repository before a push."""
 
     head: Address | None
-    """The commit to which the push adds; None where there is no repository."""
+    """The parent commit; None if there is no repository."""
     has_branch: bool
     files: Mapping[str, RemoteFile] = field(default_factory=dict)
     tags: Mapping[str, str] = field(default_factory=dict)
@@ -50,27 +50,27 @@ class Remote:
 
 @dataclass(frozen=True)
 class Content:
-    """What a repository is to hold."""
+    """The intended content of a repository."""
 
     root: Path
     sums: Mapping[str, str]
     """SHA-256 of each file, by its path in the folder and in the repository."""
     stale: tuple[str, ...]
-    """Files of the repository that are to go."""
+    """Files of the repository to delete."""
     last: Collection[str]
-    """Paths that go in the last commit, together with what is removed."""
+    """Paths of the last commit, which also deletes stale files."""
     title: str
     """Of that commit."""
     bulk: str
-    """What the files before it are, for people."""
+    """Description of the files in earlier commits."""
     tag_message: str
 
 
 def look(hub: Hub, address: Address, options: PushOptions) -> Remote:
-    """Return what a repository holds, once it is known that it may be pushed to.
+    """Return the state of a repository after checking that it can be pushed to.
 
     Raises:
-        RemoteError: It is public and was to be private, or the revision is a tag.
+        RemoteError: It is public although private was requested, or the revision is a tag.
 
     """
     private = hub.is_private(address)
@@ -78,31 +78,31 @@ def look(hub: Hub, address: Address, options: PushOptions) -> Remote:
         return Remote(None, has_branch=False)
     if options.private and not private:
         raise RemoteError(
-            f"--private: {address.repo} is there and public; change that in its settings, or leave it out"
+            f"--private: {address.repo} already exists and is public; change its settings, or omit --private"
         )
     branches, tags = hub.refs(address)
     has_branch = address.revision in branches
     if not has_branch and address.revision in tags:
         raise RemoteError(f"--revision: value {address.revision}; it is a tag, give a branch")
-    head = hub.resolve(address if has_branch else replace(address, revision=MAIN))  # where a new branch begins
+    head = hub.resolve(address if has_branch else replace(address, revision=MAIN))  # a new branch starts here
     return Remote(head, has_branch, hub.files(head), tags)
 
 
 def publish(
     hub: Hub, address: Address, before: Remote, content: Content, options: PushOptions, listener: TransferListener
 ) -> PushReport:
-    """Bring a repository to a content; the same again sends nothing, and goes on where an earlier call was stopped.
+    """Make a repository hold a content; repeating it sends nothing, and an interrupted call is resumed.
 
     Args:
         hub: The Hub.
         address: Repository and branch.
-        before: What is there.
-        content: What is to be there.
-        options: How.
-        listener: Told what happens.
+        before: Its current state.
+        content: Its intended content.
+        options: How to push.
+        listener: Receives progress.
 
     Raises:
-        RemoteError: The tag names another commit, or the Hub cannot be used.
+        RemoteError: The tag exists on another commit, or the Hub cannot be used.
 
     """
     changed = differing(content, before.files)
@@ -118,14 +118,14 @@ def publish(
     pinned = hub.resolve(address)
     wrong = differing(content, hub.files(pinned))
     if wrong:
-        raise RemoteError(f"{pinned}: {len(wrong)} files are not those that were sent, first {wrong[0]}; push again")
+        raise RemoteError(f"{pinned}: {len(wrong)} files differ from those sent, first {wrong[0]}; push again")
     if options.tag and options.tag not in before.tags:
         hub.tag(pinned, options.tag, content.tag_message)
     return replace(report, address=pinned)
 
 
 def differing(content: Content, remote: Mapping[str, RemoteFile]) -> list[str]:
-    """Return the paths of a content that are not the same in a repository, sorted."""
+    """Return the sorted paths of a content that differ in a repository."""
     return sorted(
         path for path, sha256 in content.sums.items() if not _same(content.root / path, sha256, remote.get(path))
     )
@@ -139,10 +139,10 @@ def _same(path: Path, sha256: str, there: RemoteFile | None) -> bool:
 
 
 def _check_tag(before: Remote, tag: str | None, *, changes: bool) -> None:
-    """Refuse a tag that names another commit than the one that the push makes."""
+    """Reject a tag that already exists on another commit."""
     commit = before.tags.get(tag) if tag else None
     if commit and before.head and (changes or commit != before.head.revision):
-        raise RemoteError(f"--tag: value {tag}; it names the commit {commit[:8]} already, choose another")
+        raise RemoteError(f"--tag: value {tag}; it already exists on commit {commit[:8]}, choose another")
 
 
 def _send(hub: Hub, address: Address, content: Content, changed: list[str], listener: TransferListener) -> None:

@@ -1,4 +1,4 @@
-"""What a token of the Hugging Face Hub may do, by what the Hub tells of it."""
+"""What a Hugging Face token permits, according to the Hub."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,22 +9,22 @@ _WRITE = "repo.write"
 
 
 def write_fault(told: Mapping[str, Any], address: Address) -> str | None:
-    """Return why a token may not write to a repository, by the Hub's answer to ``whoami``; None where it may.
+    """Return why a token does not permit writing to a repository, by the Hub's response to ``whoami``; None if it does.
 
-    Whatever the answer does not tell is left to the Hub to refuse.
+    If the response leaves it open, the Hub decides later.
     """
     name = str(told.get("name"))
     orgs = {str(org.get("name")).lower(): org for org in told.get("orgs") or ()}
     owner = address.owner.lower()
     if owner not in {name.lower(), *orgs}:
-        return f"it belongs to {name}, who is not {address.owner} nor in an organization of that name"
+        return f"it belongs to {name}, who is neither {address.owner} nor a member of an organization of that name"
     if orgs.get(owner, {}).get("roleInOrg") == "read":
-        return f"{name} may only read in {address.owner}"
+        return f"{name} has only read access to {address.owner}"
     token = (told.get("auth") or {}).get("accessToken") or {}
     if token.get("role") == "read":
-        return f"that of {name} may only read"
+        return f"the token of {name} is read-only"
     if token.get("role") == "fineGrained" and not _may_write(token.get("fineGrained") or {}, address):
-        return f"that of {name} has no right to write to {address.repo}"
+        return f"the token of {name} has no write access to {address.repo}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""Files on web servers: the only file that imports the HTTP client, and only inside functions."""
+"""Files on web servers; the only module that imports the HTTP client, and only inside functions."""
 
 import contextlib
 import ipaddress
@@ -20,21 +20,21 @@ _REDIRECTS = 5
 
 
 class WebFolder:
-    """A folder of files on any web server. It keeps no connection, so processes may fork with it."""
+    """A folder of files on any web server. It holds no connection, so it is safe across forks."""
 
     def __init__(
         self, address: str, listener: TransferListener | None = None, waits_s: Sequence[float] = WAITS_S
     ) -> None:
-        """Prepare to ask; nothing is asked yet.
+        """Check the address; sends no request yet.
 
         Args:
-            address: ``https://…``, or ``http://…`` of this machine: elsewhere anyone on the way could change the files
-                together with their checksums.
-            listener: Told of waits.
-            waits_s: Pauses before what failed for a passing reason is tried again.
+            address: ``https://…``, or ``http://…`` on this machine only: elsewhere, the files could be changed in
+                transit together with their checksums.
+            listener: Receives messages about waits.
+            waits_s: Pauses before retries after temporary failures.
 
         Raises:
-            RemoteError: It is no such address.
+            RemoteError: The address is not valid.
 
         """
         self._base = address.rstrip("/")
@@ -42,20 +42,19 @@ class WebFolder:
         self._patience = Patience(listener or Silent(), tuple(waits_s))
         parts = urlsplit(self._base)
         self.address = urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
-        """Without a user's name and password."""
+        """Without user name and password."""
 
     def fill(self, path: str, wanted: Wanted, sink: BinaryIO, came: Callable[[int], None]) -> None:
-        """Append to an open file what it lacks; a cut connection is gone on with.
+        """Append the missing part to an open file, resuming after lost connections.
 
         Args:
-            path: In the folder.
-            wanted: What it is.
-            sink: Open for reading and writing, unbuffered, with what came earlier.
-            came: Told how many bytes more are here.
+            path: Relative to the folder.
+            wanted: The file's name and size.
+            sink: Open for reading and writing, unbuffered, with what was downloaded earlier.
+            came: Called with the number of bytes added.
 
         Raises:
-            RemoteError: It is not there, is no file of this size, or does not come to its end. Its content is not
-                looked at.
+            RemoteError: The file is missing, has another size, or could not be completed. Its content is not checked.
 
         """
 
@@ -66,7 +65,7 @@ class WebFolder:
         self._patience.fill(wanted, sink, append)
 
     def quiet(self) -> "WebFolder":
-        """Return the same folder, for a process in which nobody listens."""
+        """Return the same folder without a listener, for another process."""
         return WebFolder(self._base, None, self._patience.waits_s)
 
     def _client(self) -> "Client":
@@ -86,28 +85,30 @@ class WebFolder:
         headers = {"Range": f"bytes={start}-"} if start else {}
         with client.stream("GET", f"{self._base}/{quote(path)}", headers=headers) as answer:
             if answer.status_code == 416 and start and wanted.size is None:
-                return  # all of it is here already; its checksum will tell
+                return  # the file is complete already; its checksum is compared later
             _check_answer(answer, wanted.name)
             pour(answer, sink, wanted, came)
 
     def _check_request(self, request: "Request") -> None:
-        """Refuse to follow a redirection to where anyone could change the content."""
+        """Reject a redirect to an unencrypted address."""
         here = _is_here(self._base) and _is_here(str(request.url))
         if request.url.scheme != "https" and not here:
             where = f"{request.url.scheme}://{request.url.host}"
-            raise RemoteError(f"{self.address}: sends us on to {where}, which is not https; give another address")
+            raise RemoteError(f"{self.address}: redirects to {where}, which is not https; give another address")
 
     @contextlib.contextmanager
     def _explained(self) -> Iterator[None]:
-        """Turn the client's errors into ours."""
+        """Translate the client's errors into RemoteError."""
         import httpx2  # noqa: PLC0415
 
         try:
             yield
         except httpx2.UnsupportedProtocol as error:
-            raise RemoteError(f"{self.address}: sends us on to what is not https; give another address") from error
+            raise RemoteError(
+                f"{self.address}: redirects to an address that is not https; give another address"
+            ) from error
         except httpx2.TooManyRedirects:
-            raise RemoteError(f"{self.address}: sends us on again and again; give another address") from None
+            raise RemoteError(f"{self.address}: redirects too many times; give another address") from None
         except (httpx2.HTTPError, httpx2.InvalidURL) as error:
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             cause: BaseException | None = error
@@ -116,12 +117,12 @@ class WebFolder:
             if cause:
                 text = f"{self.address}: its certificate is not valid ({reason}); check the address"
                 raise RemoteError(text) from error
-            text = f"{self.address}: cannot be reached ({reason}); the same command goes on from here"
+            text = f"{self.address}: cannot be reached ({reason}); run the same command again to resume"
             raise PassingError(text) from error
 
 
 def is_web(address: str) -> bool:
-    """Tell whether a text is the address of something on a web server."""
+    """Whether a text is an address on a web server."""
     return address.startswith(("https://", "http://"))
 
 
@@ -132,17 +133,19 @@ def _check_address(address: str) -> None:
     except ValueError:
         host = None
     if not is_web(address) or not host or not address.isprintable() or " " in address:
-        raise RemoteError(f"{address!r:.200}: is no address of a folder; give one such as https://example.org/hand")
+        raise RemoteError(
+            f"{address!r:.200}: is not the address of a folder; give one such as https://example.org/hand"
+        )
     if parts.query or parts.fragment:
-        raise RemoteError(f"{address!r:.200}: has a part behind ? or #; give the address of the folder alone")
+        raise RemoteError(f"{address!r:.200}: contains ? or #; give only the address of the folder")
     if parts.scheme == "http" and not _is_here(address):
         raise RemoteError(
-            f"{address!r:.200}: anyone on the way could change the files together with their checksums; give https://"
+            f"{address!r:.200}: the files could be changed in transit together with their checksums; use https://"
         )
 
 
 def _is_here(address: str) -> bool:
-    """Tell whether an address is one of this machine."""
+    """Whether an address is on this machine."""
     host = urlsplit(address).hostname or ""
     try:
         return ipaddress.ip_address(host).is_loopback
@@ -155,15 +158,15 @@ def _check_answer(answer: "Response", name: str) -> None:
     if status in PASSING:
         after = answer.headers.get("Retry-After", "")
         after_s = float(after) if after.isdecimal() else 0.0
-        text = f"{name}: the server answers with status {status}; the same command goes on from here"
+        text = f"{name}: the server responded with status {status}; run the same command again to resume"
         raise PassingError(text, min(after_s, LONGEST_WAIT_S))
     if status in {404, 410}:
-        raise RemoteError(f"{name}: is not there (status {status}); check the address, or tell its publisher")
+        raise RemoteError(f"{name}: not found (status {status}); check the address, or contact its publisher")
     if status in {401, 403}:
-        raise RemoteError(f"{name}: is not given to us (status {status}); check the address, or who may read it")
+        raise RemoteError(f"{name}: access denied (status {status}); check the address and its permissions")
     if status == 416:
-        raise RemoteError(f"{name}: has fewer bytes there than came before; tell its publisher")
+        raise RemoteError(f"{name}: has become shorter on the server; contact its publisher")
     if status not in {200, 206}:
-        raise RemoteError(f"{name}: the server answers with status {status}; check the address")
+        raise RemoteError(f"{name}: the server responded with status {status}; check the address")
     if answer.headers.get("Content-Type", "").startswith("text/html") and not name.endswith((".html", ".htm")):
-        raise RemoteError(f"{name}: is a web page and no such file; give the address of the dataset's files themselves")
+        raise RemoteError(f"{name}: is a web page, not the file; give the address of the dataset's files")

@@ -106,7 +106,7 @@ def test_what_is_read_in_the_middle_of_a_changed_push_is_refused_and_the_commit_
     first = push(sealed, address, PushOptions(tag="v1"), hub=client())
     change_samples(folder, spec, [120])
     hub.fail({"kind": "commit", "seconds": 0, "times": 1}, {"kind": "commit", "status": 503, "times": 99})
-    with pytest.raises(RemoteError, match="answers with status 503; the same command goes on from here"):
+    with pytest.raises(RemoteError, match="responded with status 503; run the same command again to resume"):
         push(folder, address, hub=client())
     hub.fail()
 
@@ -236,10 +236,10 @@ def test_nothing_is_pushed_from_a_folder_that_is_not_sound(hub, address, folder,
 @pytest.mark.parametrize(
     ("token", "line"),
     [
-        (None, "token: there is none, and the Hub wants one; run `hf auth login`, or set HF_TOKEN"),
-        ("hf_unknown", "token: the Hub does not know it"),
-        ("hf_read", "token: that of tester may only read; make one that may write at http"),
-        ("hf_fine_read", "token: that of tester has no right to write to tester/"),
+        (None, "token: missing; run `hf auth login`, or set HF_TOKEN"),
+        ("hf_unknown", "token: rejected by the Hub"),
+        ("hf_read", "token: the token of tester is read-only; create one with write access at http"),
+        ("hf_fine_read", "token: the token of tester has no write access to tester/"),
     ],
 )
 def test_a_token_that_may_not_write_is_refused_before_any_work(server, monkeypatch, address, tmp_path, token, line):
@@ -254,7 +254,10 @@ def test_a_token_that_may_not_write_is_refused_before_any_work(server, monkeypat
 @once
 @pytest.mark.parametrize(
     ("repo", "line"),
-    [("somebody/hand", "belongs to tester, who is not somebody"), ("club/hand", "tester may only read in club")],
+    [
+        ("somebody/hand", "belongs to tester, who is neither somebody"),
+        ("club/hand", "tester has only read access to club"),
+    ],
 )
 def test_another_owner_is_refused_before_any_work(hub, tmp_path, repo, line):
     with pytest.raises(RemoteError, match=line):
@@ -270,7 +273,7 @@ def test_an_organization_and_a_fine_grained_token_are_enough(server, monkeypatch
 
 def test_a_token_that_the_hub_refuses_later_is_one_line(server, monkeypatch, address, sealed):
     point_client(monkeypatch, server, "hf_refused")
-    with pytest.raises(RemoteError, match=f"token: it may not write to {address.repo}; make one that may"):
+    with pytest.raises(RemoteError, match=f"token: no write access to {address.repo}; create one"):
         push(sealed, address, hub=client())
 
 
@@ -282,8 +285,8 @@ def test_another_dataset_a_public_repository_and_a_taken_tag_are_refused(hub, ad
     mark = hub.mark()
     for root, options, line in (
         (other, PushOptions(), "holds the dataset 'hand', not 'other'; choose another --repo"),
-        (sealed, PushOptions(private=True), f"--private: {address.repo} is there and public"),
-        (folder, PushOptions(tag="v1"), f"--tag: value v1; it names the commit {first.address.revision[:8]} already"),
+        (sealed, PushOptions(private=True), f"--private: {address.repo} already exists and is public"),
+        (folder, PushOptions(tag="v1"), f"--tag: value v1; it already exists on commit {first.address.revision[:8]}"),
     ):
         with pytest.raises(RemoteError, match=line):
             push(root, address, options, hub=client())
@@ -305,13 +308,13 @@ def test_a_hub_that_is_busy_for_a_while_is_asked_again(hub, address, sealed):
 
     assert verify_remote(report.address, hub=client()).problems == ()
     assert (
-        sum("answers with status 503; the same command goes on from here; trying again" in x for x in told.lines) == 2
+        sum("responded with status 503; run the same command again to resume; retrying" in x for x in told.lines) == 2
     )
 
 
 def test_a_hub_that_stays_busy_ends_the_push_with_one_line_and_the_same_command_goes_on(hub, address, sealed):
     hub.fail({"kind": "commit", "status": 503, "times": 99})
-    with pytest.raises(RemoteError, match=r"answers with status 503; the same command goes on from here$"):
+    with pytest.raises(RemoteError, match=r"responded with status 503; run the same command again to resume$"):
         push(sealed, address, hub=client())
     hub.fail()
     mark = hub.mark()
@@ -411,7 +414,7 @@ def test_a_connection_that_is_cut_is_gone_on_with_by_range(hub, published, seale
 def test_a_download_that_is_stopped_goes_on_where_it_was(hub, published, sealed, tmp_path):
     root = tmp_path / "hand"
     hub.fail({"kind": "large", "after": 3000, "times": 1}, {"kind": "large", "after": 0, "times": 99})
-    with pytest.raises(RemoteError, match=r"the same command goes on from"):
+    with pytest.raises(RemoteError, match=r"run the same command again to resume"):
         pull(published, root, hub=client())
     partials = [path.stat().st_size for path in root.rglob("*.partial")]
     hub.fail()
@@ -433,7 +436,7 @@ def test_a_damaged_file_comes_again_and_a_damaged_rest_is_thrown_away(hub, publi
     partial = path.with_name(f".{path.name}.{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}.partial")
     path.unlink()
     partial.write_bytes(b"x" * 1000)
-    with pytest.raises(RemoteError, match=r"what came is not what .* holds; run the same command again"):
+    with pytest.raises(RemoteError, match=r"the download differs from the file in .*; run the same command again"):
         pull(published, root, hub=client())
     assert not path.exists()
     assert pull(published, root, hub=client()).files == 1
@@ -449,8 +452,8 @@ def test_what_stands_in_the_way_of_a_pull_is_one_line(hub, published, address, t
     change_samples(folder, spec, [3])
     client().create(address, private=False)
     for repo, root, options, line in (
-        ("tester/absent", tmp_path / "a", None, "tester/absent: is no dataset repository; check its name$"),
-        ("tester/published@v9", tmp_path / "a", None, "there is no revision v9"),
+        ("tester/absent", tmp_path / "a", None, "tester/absent: is not a dataset repository; check its name$"),
+        ("tester/published@v9", tmp_path / "a", None, "has no revision v9"),
         (address.repo, tmp_path / "a", None, "is no dataset of synthgen"),
         (published, tmp_path / "a", PullOptions(split="training"), "--split: value training; give one of train, valid"),
         (published, tmp_path / "a", PullOptions(shards="18"), "--shards: value '18'; this dataset has the shards 0 to"),
@@ -481,10 +484,10 @@ def test_a_network_that_is_down_is_one_line(hub, monkeypatch, tmp_path):
     from huggingface_hub import constants
 
     point_endpoint(monkeypatch, "http://127.0.0.1:9")
-    with pytest.raises(RemoteError, match=r"^http://127.0.0.1:9: cannot be reached \(.*\); the same command goes on"):
+    with pytest.raises(RemoteError, match=r"^http://127.0.0.1:9: cannot be reached \(.*\); run the same command again"):
         pull(parse_address("tester/published"), tmp_path, hub=client())
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(RemoteError, match="HF_HUB_OFFLINE forbids to ask it; unset it"):
+    with pytest.raises(RemoteError, match="offline because HF_HUB_OFFLINE is set; unset it"):
         pull(parse_address("tester/published"), tmp_path, hub=client())
 
 
@@ -645,9 +648,9 @@ def test_the_commands_publish_and_bring_back(hub, address, sealed, tmp_path):
 @once
 def test_commands_that_cannot_work_say_why_in_one_line(hub, sealed, tmp_path):
     for arguments, token, line in (
-        (("push", sealed, "--repo", "tester/x"), None, "error: token: there is none"),
+        (("push", sealed, "--repo", "tester/x"), None, "error: token: missing"),
         (("push", sealed, "--repo", "x"), "hf_write", "error: repo: value 'x'; give owner/name"),
-        (("pull", "tester/absent"), "hf_write", "error: hf://datasets/tester/absent: is no dataset repository"),
+        (("pull", "tester/absent"), "hf_write", "error: hf://datasets/tester/absent: is not a dataset repository"),
         (("verify", "hf://datasets/tester/absent"), "hf_write", "error: hf://datasets/tester/absent: is no dataset"),
     ):
         done = run(hub, *arguments, token=token)

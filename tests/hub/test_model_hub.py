@@ -150,7 +150,7 @@ def test_a_second_push_sends_nothing_and_a_second_fetch_brings_nothing(hub, addr
 
 def test_a_push_is_one_commit_and_one_that_is_stopped_goes_on(hub, address, tuned, tmp_path):
     hub.fail({"kind": "commit", "status": 503, "times": 99})
-    with pytest.raises(RemoteError, match=r"answers with status 503; the same command goes on from here$"):
+    with pytest.raises(RemoteError, match=r"responded with status 503; run the same command again to resume$"):
         push_model(tuned, address, hub=client())
     assert not {"checkpoint.json", "README.md"} & client().files(address).keys()
     hub.fail()
@@ -219,7 +219,7 @@ def test_a_branch_and_a_private_repository(hub, server, monkeypatch, address, tr
     assert before == private.address.revision
     assert client().refs(address)[0]["trial"] == branch.address.revision
     point_client(monkeypatch, server, None)
-    with pytest.raises(RemoteError, match=r"is no model repository; check its name, or log in with `hf auth login`"):
+    with pytest.raises(RemoteError, match=r"is not a model repository; check its name, or log in with `hf auth login`"):
         fetch_model(address, hub=client(), cache=tmp_path)
     point_client(monkeypatch, server, "hf_read")
     assert load_checkpoint(fetch_model(address, hub=client(), cache=tmp_path)).finished
@@ -312,7 +312,7 @@ def test_nothing_is_pushed_from_a_folder_that_is_not_sound(hub, address, folder,
 @once
 @pytest.mark.parametrize(
     ("token", "line"),
-    [(None, "token: there is none"), ("hf_unknown", "does not know it"), ("hf_read", "that of tester may only read")],
+    [(None, "token: missing"), ("hf_unknown", "rejected by the Hub"), ("hf_read", "the token of tester is read-only")],
 )
 def test_a_token_that_may_not_write_is_refused_before_any_work(server, monkeypatch, address, tmp_path, token, line):
     point_client(monkeypatch, server, token)
@@ -363,8 +363,13 @@ def test_a_dataset_another_domain_a_public_repository_and_a_taken_tag_are_refuse
         (trained, data, PushOptions(), r"holds a dataset .manifest.json.; choose another --repo"),
         (tmp_path / "wide", address, PushOptions(), "holds a network of another domain .width: 96 here, 64 there"),
         (tmp_path / "deep", address, PushOptions(), "another domain .input: mask there, depth here"),
-        (trained, address, PushOptions(private=True), "is there and public"),
-        (tmp_path / "again", address, PushOptions(tag="v1"), f"it names the commit {first.address.revision[:8]}"),
+        (trained, address, PushOptions(private=True), "already exists and is public"),
+        (
+            tmp_path / "again",
+            address,
+            PushOptions(tag="v1"),
+            f"it already exists on commit {first.address.revision[:8]}",
+        ),
     ):
         with pytest.raises(RemoteError, match=line):
             push_model(root, to, options, hub=client())
@@ -512,7 +517,7 @@ def test_content_that_is_not_what_the_list_says_is_refused(hub, address, tuned, 
 def test_a_dataset_is_no_model(hub, tmp_path):
     with pytest.raises(RemoteError, match="is a dataset; give the address of a model, hf://owner/name"):
         fetch_model(parse_address("hf://datasets/tester/x"), hub=client(), cache=tmp_path)
-    with pytest.raises(RemoteError, match="is no model repository; check its name"):
+    with pytest.raises(RemoteError, match="is not a model repository; check its name"):
         fetch_model(parse_address("hf://tester/absent"), hub=client(), cache=tmp_path)
 
 

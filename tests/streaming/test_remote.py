@@ -209,7 +209,7 @@ def test_a_run_that_was_stopped_goes_on_in_the_middle_of_a_file(site, cache):
     dataset = opened(site, cache)
     site.fail(SHARD, Fault(cut=6000), *[Fault(status=503)] * 4)
     with pytest.raises(
-        RemoteError, match=f"{SHARD}: the server answers with status 503; the same command goes on from"
+        RemoteError, match=f"{SHARD}: the server responded with status 503; run the same command again to resume"
     ):
         dataset.source.shard(SHARD, size)
     site.fail(SHARD)
@@ -236,8 +236,8 @@ def test_a_busy_server_is_asked_again_when_it_says(site):
     dataset.source.shard(SHARD, (site.root / SHARD).stat().st_size)
 
     assert [line.partition("; ")[2] for line in told.lines] == [
-        "the same command goes on from here; trying again in 1 s",
-        "the same command goes on from here; trying again in 0 s",
+        "run the same command again to resume; retrying in 1 s",
+        "run the same command again to resume; retrying in 0 s",
     ]
 
 
@@ -249,7 +249,7 @@ def test_a_length_that_is_not_told_does_not_shorten_a_file(site, cache):
     site.fail(LABELS, Fault(silent=True, cut=4000))
 
     assert bytes(dataset.source.shard(SHARD, path.stat().st_size)) == path.read_bytes()
-    with pytest.raises(RemoteError, match=f"{LABELS}: what came is not what its checksum says"):
+    with pytest.raises(RemoteError, match=f"{LABELS}: the download does not match its checksum"):
         dataset.source.open(LABELS)
 
 
@@ -292,7 +292,7 @@ def test_whatever_is_cut_the_file_is_whole_or_there_is_an_error(data, cuts, rang
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no disk that is always full")
 def test_a_full_disk_is_not_taken_for_the_network():
     line, wanted = Line(b"content", [], ranges=True), Wanted("file", 7, 0)
-    full = r"^file: cannot be written here \(No space left on device\); make room"
+    full = r"^file: cannot be written \(No space left on device\); free some space"
     with Path("/dev/full").open("r+b", buffering=0) as sink, pytest.raises(RemoteError, match=full):
         line.append(sink, wanted)
 
@@ -305,7 +305,7 @@ def test_a_flipped_byte_is_an_error_and_nothing_is_kept(keeping, site, cache):
     dataset = opened(site, cache if keeping else None)
     blocks, before = ShardBlocks(dataset, "train", "mask"), kept(cache)
     site.fail(SHARD, Fault(flip=9000))
-    with pytest.raises(RemoteError, match=rf"^{site.url}/{SHARD}: what came is not what its checksum says"):
+    with pytest.raises(RemoteError, match=rf"^{site.url}/{SHARD}: the download does not match its checksum"):
         blocks.block(0)
 
     assert kept(cache) == before
@@ -321,21 +321,21 @@ def sent_on(to: str) -> Fault:
 
 PAGE = Fault(body=b"<html>", headers=(("Content-Type", "text/html; charset=utf-8"),))
 FAULTS = {
-    "missing": (SHARD, Fault(status=404), f"{SHARD}: is not there .status 404."),
-    "closed": (SHARD, Fault(status=403), f"{SHARD}: is not given to us"),
-    "strange": (SHARD, Fault(status=418), f"{SHARD}: the server answers with status 418"),
+    "missing": (SHARD, Fault(status=404), f"{SHARD}: not found .status 404."),
+    "closed": (SHARD, Fault(status=403), f"{SHARD}: access denied"),
+    "strange": (SHARD, Fault(status=418), f"{SHARD}: the server responded with status 418"),
     "page": (SHARD, PAGE, f"{SHARD}: is a web page"),
-    "long": (SHARD, Fault(body=LONG), f"{SHARD}: has 100000 bytes there, not the expected"),
-    "short": (SHARD, Fault(body=b"x"), f"{SHARD}: has 1 bytes there, not the expected"),
-    "endless": (SHARD, Fault(body=LONG, endless=True), f"{SHARD}: what came is not what its checksum says"),
+    "long": (SHARD, Fault(body=LONG), f"{SHARD}: has 100000 bytes on the server, expected"),
+    "short": (SHARD, Fault(body=b"x"), f"{SHARD}: has 1 bytes on the server, expected"),
+    "endless": (SHARD, Fault(body=LONG, endless=True), f"{SHARD}: the download does not match its checksum"),
     "endless labels": (LABELS, Fault(body=LONG, endless=True), f"{LABELS}: has more than the 1000000 bytes allowed"),
-    "large labels": (LABELS, Fault(body=b"x" * 1_000_001), f"{LABELS}: has 1000001 bytes there, more than the 1000000"),
+    "large labels": (LABELS, Fault(body=b"x" * 1_000_001), f"{LABELS}: has 1000001 bytes on the server, more than"),
     "elsewhere": (SHARD, sent_on("http://192.0.2.1/x"), "to http://192.0.2.1, which is not"),
-    "other scheme": (SHARD, sent_on("ftp://127.0.0.1/x"), "to what is not https"),
+    "other scheme": (SHARD, sent_on("ftp://127.0.0.1/x"), "to an address that is not https"),
     "nonsense": (SHARD, sent_on("http://[x/"), "which is not https"),
-    "checksums": ("SHA256SUMS", Fault(status=404), "SHA256SUMS: is not there .status 404."),
+    "checksums": ("SHA256SUMS", Fault(status=404), "SHA256SUMS: not found .status 404."),
     "no checksums": ("SHA256SUMS", Fault(body=b"hello\n"), "SHA256SUMS does not list manifest.json"),
-    "no manifest": ("manifest.json", Fault(body=b"{}"), "manifest.json: what came is not what its checksum says"),
+    "no manifest": ("manifest.json", Fault(body=b"{}"), "manifest.json: the download does not match its checksum"),
 }  # fmt: skip
 
 
@@ -354,17 +354,17 @@ def test_what_is_not_the_file_is_one_clear_line(fault, site, cache, monkeypatch)
 
 def test_redirections_end(site):
     site.fail(SHARD, *[sent_on(f"/{SHARD}")] * 9)
-    with pytest.raises(RemoteError, match="sends us on again and again"):
+    with pytest.raises(RemoteError, match="redirects too many times"):
         opened(site).source.shard(SHARD, 10)
     site.fail(SHARD, sent_on(f"/{plans_of(small_spec())[1].path}"))
-    with pytest.raises(SynthgenError, match=r"what came is not|not the expected"):
+    with pytest.raises(SynthgenError, match=r"the download does not match|bytes on the server, expected"):
         opened(site).source.shard(SHARD, (site.root / SHARD).stat().st_size)
 
 
 def test_another_part_than_was_asked_for_is_refused(site, cache):
     dataset = opened(site, cache)
     site.fail(SHARD, Fault(cut=5000), Fault(part=4000))
-    with pytest.raises(RemoteError, match=f"{SHARD}: the server sends another part than it was asked for"):
+    with pytest.raises(RemoteError, match=f"{SHARD}: the server sent a different range than requested"):
         dataset.source.shard(SHARD, (site.root / SHARD).stat().st_size)
 
 
@@ -377,21 +377,21 @@ def test_a_dataset_that_changes_there_ends_the_epoch_with_an_error(site, cache):
     (site.root / "SHA256SUMS").unlink()
     assert seal_dataset(site.root, spec, plans_of(spec), draw=lambda samples, info: b"no picture")
 
-    with pytest.raises(SynthgenError, match=rf"{plan.path}: (what came is not|has \d+ bytes there)"):
+    with pytest.raises(SynthgenError, match=rf"{plan.path}: (the download does not match|has \d+ bytes on the server)"):
         blocks.block(1)
 
 
 @pytest.mark.parametrize(
     ("address", "line"),
     [
-        ("http://example.org/hand", "anyone on the way could change the files together with their checksums"),
-        ("http://127.0.0.1.example.org/hand", "anyone on the way could change the files"),
-        ("https://example.org/hand?token=1", "has a part behind . or #; give the address of the folder alone"),
-        ("https://", "is no address of a folder"),
-        ("https://exa mple.org/", "is no address of a folder"),
-        ("https://example.org:port/", "is no address of a folder"),
-        ("ftp://example.org/hand", "is no address of a folder"),
-        ("file:///etc", "is no address of a folder"),
+        ("http://example.org/hand", "the files could be changed in transit together with their checksums"),
+        ("http://127.0.0.1.example.org/hand", "the files could be changed in transit"),
+        ("https://example.org/hand?token=1", "contains . or #; give only the address of the folder"),
+        ("https://", "is not the address of a folder"),
+        ("https://exa mple.org/", "is not the address of a folder"),
+        ("https://example.org:port/", "is not the address of a folder"),
+        ("ftp://example.org/hand", "is not the address of a folder"),
+        ("file:///etc", "is not the address of a folder"),
         ("hf://user/model", "is the address of a model; give hf://datasets/owner/name"),
         ("hf://datasets/user", "give owner/name"),
     ],
@@ -483,9 +483,9 @@ def die_half_way(cache, digest, data):
 def test_the_cache_keeps_only_what_its_name_says(cache):
     data = b"content"
     digest = hashlib.sha256(data).hexdigest()
-    with pytest.raises(RemoteError, match=r"^shard 7: what came is not what its checksum says, and was thrown away"):
+    with pytest.raises(RemoteError, match=r"^shard 7: the download does not match its checksum and was removed"):
         cache.get(digest, len(data), lambda partial: partial.write_bytes(b"another"), "shard 7")
-    with pytest.raises(DatasetError, match=r"value '\.\./evil' is no digest"):
+    with pytest.raises(DatasetError, match=r"value '\.\./evil' is not a digest"):
         cache.get("../evil", 1, lambda partial: partial.write_bytes(b"x"))
     assert kept(cache) == []
 
@@ -496,7 +496,7 @@ def test_the_cache_keeps_only_what_its_name_says(cache):
 def test_a_cache_that_cannot_be_written_says_so(tmp_path, site):
     (tmp_path / "file").write_text("x")
     with pytest.raises(
-        DatasetError, match=r"file: cannot keep what is fetched \(Not a directory\); make room there, or"
+        DatasetError, match=r"file: cannot store downloads \(Not a directory\); free some space there, or"
     ):
         opened(site, ContentCache(tmp_path / "file"))
 
