@@ -48,6 +48,10 @@ check: setup view ## lint and types
 docs: setup ## the parts of docs/ that are generated
 	$(BIN)/python -m synthgen.specs.reference > docs/spec.md
 	$(BIN)/python -m benchmarks.landmark_figures
+	$(BIN)/synthgen preview --engine raster --spec paper_hand -n 24 --out docs/images/hands.png
+	$(BIN)/synthgen preview --engine raster --spec paper_body -n 12 --out docs/images/bodies.png
+	$(BIN)/synthgen preview --engine raster --spec paper_hand -n 12 --artefacts --out docs/images/hands_artefacts.png
+	$(BIN)/synthgen preview --engine raster --spec paper_body -n 6 --artefacts --out docs/images/bodies_artefacts.png
 
 bench: setup ## every measurement that the docs quote; half an hour
 	$(BIN)/python -m benchmarks.throughput --hands 6000 --bodies 1500
