@@ -213,6 +213,7 @@ def truly_visible(scene, body, k):
     return bool(np.isin(owners[model.triangles[depth.argmin()]], [bone, other]).any())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("projection", ["orthographic", "perspective"])
 @pytest.mark.parametrize(
     ("spec", "landmarks", "count"), [("hand", "hand_joints", 15), ("hand", "fingertip_bones", 40), ("body", "body", 8)]
@@ -229,6 +230,7 @@ def test_visible_agrees_with_an_independent_ray_caster(spec, landmarks, count, p
     assert not all(seen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", ["paper_hand", "paper_body"])
 def test_visible_agrees_on_the_papers_sets(spec):
     subject = scene(spec, "fingertips" if spec == "paper_hand" else "body9")

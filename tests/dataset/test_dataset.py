@@ -313,6 +313,7 @@ def test_card_of_perspective_bodies_tells_their_own_facts(spec):
     assert "px = " not in text
 
 
+@pytest.mark.slow
 def test_cards_code_decodes_the_shards(sealed):
     code = (sealed / "README.md").read_text().split("```python\n")[2].split("```")[0]
     script = code + "\nm, z, xy = next(iter(dataset))\nprint(m.sum(), z[m].min(), xy.shape)\n"
@@ -360,6 +361,7 @@ print(json.dumps([{
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("streaming", ["streaming", "prepared"])
 @pytest.mark.parametrize("way", ["files", "folder"])
 def test_datasets_reads_masks_depths_and_labels(tmp_path, sealed, way, streaming):
@@ -380,6 +382,7 @@ def test_datasets_reads_masks_depths_and_labels(tmp_path, sealed, way, streaming
         assert row["sum"] == np.asarray(Image.open(io.BytesIO(members["depth.png"]))).astype(int).sum()
 
 
+@pytest.mark.slow
 def test_tables_are_read_with_images(tmp_path, sealed):
     script = (
         "import sys, datasets\n"

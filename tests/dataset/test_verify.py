@@ -329,6 +329,7 @@ def single(tmp_path_factory):
     return make_dataset(tmp_path_factory.mktemp("single") / "hand", small_spec(1))
 
 
+@pytest.mark.slow
 @examples(40)
 @given(st.floats(0, 1, exclude_max=True), st.integers(1, 255))
 def test_any_byte_of_an_archive_that_changes_is_found_whatever_the_checksums_say(single, place, flip):

@@ -336,6 +336,7 @@ push(Path(sys.argv[1]), parse_address(sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 @once
 def test_a_push_of_100_files_that_is_killed_goes_on(hub, address, tmp_path, monkeypatch):
     monkeypatch.setattr(shards_module, "_PER_SIXTEEN", 30)
@@ -570,6 +571,7 @@ print(json.dumps(told))
 """
 
 
+@pytest.mark.slow
 @once
 def test_datasets_reads_typed_columns_exact_depths_and_right_splits(hub, published):
     done = subprocess.run(
@@ -600,6 +602,7 @@ def test_datasets_reads_typed_columns_exact_depths_and_right_splits(hub, publish
         assert tables["types"]["landmarks_px"]["feature"]["feature"]["dtype"] == "float64"
 
 
+@pytest.mark.slow
 @once
 @pytest.mark.skipif(shutil.which("curl") is None, reason="webdataset reads http by curl, which is not here")
 def test_webdataset_reads_by_address(hub, published):
@@ -626,6 +629,7 @@ def run(hub, *arguments, token="hf_write"):
     return call(*arguments, env=hub.environment(token), cwd=hub.root)
 
 
+@pytest.mark.slow
 @once
 def test_the_commands_publish_and_bring_back(hub, address, sealed, tmp_path):
     dry = run(hub, "push", sealed, "--repo", address.repo, "--dry-run")
@@ -645,6 +649,7 @@ def test_the_commands_publish_and_bring_back(hub, address, sealed, tmp_path):
     assert tree(tmp_path / "hand") == tree(sealed)
 
 
+@pytest.mark.slow
 @once
 def test_commands_that_cannot_work_say_why_in_one_line(hub, sealed, tmp_path):
     for arguments, token, line in (

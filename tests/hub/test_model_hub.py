@@ -563,6 +563,7 @@ def test_the_card_of_a_network_on_renderings_alone_has_no_results(hub, address, 
     assert "--depth-model" in text
 
 
+@pytest.mark.slow
 @once
 def test_the_program_in_the_card_runs(hub, address, tuned, scan, tmp_path, monkeypatch):
     text = card_of(tuned, address)
@@ -583,6 +584,7 @@ def run(hub, cache, *arguments, token="hf_write"):
     return call(*arguments, env=hub.environment(token) | {"SYNTHGEN_CACHE": str(cache)}, cwd=cache)
 
 
+@pytest.mark.slow
 @once
 def test_the_commands_publish_and_predict(hub, address, tuned, scan, tmp_path):
     pushed = run(hub, tmp_path, "push", tuned, "--repo", address.repo, "--tag", "v1.0.0")
@@ -602,6 +604,7 @@ def test_the_commands_publish_and_predict(hub, address, tuned, scan, tmp_path):
     assert (tmp_path / "there.png").read_bytes() == (tmp_path / "here.png").read_bytes()
 
 
+@pytest.mark.slow
 @once
 def test_commands_that_cannot_work_say_why_in_one_line(hub, trained, scan, tmp_path):
     for arguments, line in (
@@ -620,6 +623,7 @@ def test_commands_that_cannot_work_say_why_in_one_line(hub, trained, scan, tmp_p
         assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 @once
 def test_a_fine_tuning_begins_with_a_network_of_the_hub(hub, address, trained, tmp_path, monkeypatch):
     from synthgen.training.scans.scan_set import write_scanset

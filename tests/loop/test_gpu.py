@@ -40,6 +40,7 @@ def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> fl
     return sum(float((weights - other[name]).square().sum()) for name, weights in one.items()) ** 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ["paper", "heatmap"])
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("device", ["cpu", GPU])
@@ -53,6 +54,7 @@ def test_a_device_trains_nearly_what_the_cpu_trains(dataset, device, precision, 
     assert off(trained, reference) <= (0 if (device, precision) == ("cpu", "float32") else ROUNDING)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("device", ["cpu", GPU])
 def test_a_training_goes_on_with_its_dropout_and_momentum(dataset, tmp_path, monkeypatch, device, optimizer):

@@ -83,6 +83,7 @@ def hands(tmp_path_factory):
     return spec, open_dataset(make_rendered(folder, spec, pipeline.sample, lambda *_: b"no picture"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inputs", ["mask", "depth"])
 def test_batches_made_on_the_way_are_those_of_the_stored_dataset(hands, inputs):
     spec, stored = hands
@@ -99,6 +100,7 @@ def test_batches_made_on_the_way_are_those_of_the_stored_dataset(hands, inputs):
     assert ours.history[0].name == "synthgen-hand-v1 (180 samples, seed 0)"
 
 
+@pytest.mark.slow
 def test_the_network_is_that_of_the_stored_dataset(dataset, spec):
     stored = train(dataset_job(dataset, RECIPE), MACHINE)
     made = train(live_job(live_data(spec, HereAndNow()), RECIPE), MACHINE)
@@ -108,6 +110,7 @@ def test_the_network_is_that_of_the_stored_dataset(dataset, spec):
     assert tuning_recipe(made.recipe) == tuning_recipe(stored.recipe)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "threads", "ahead"), [(1, 0, 0), (3, 2, 300)])
 def test_workers_threads_and_how_far_they_are_ahead_change_nothing(spec, from_steps, workers, threads, ahead):
     with live_renderer(Source(spec.model_dump_json(), "raster", open_balls), workers, depth=False) as renderer:
@@ -116,6 +119,7 @@ def test_workers_threads_and_how_far_they_are_ahead_change_nothing(spec, from_st
         assert same_network(train(job, replace(MACHINE, threads=threads)), from_steps)
 
 
+@pytest.mark.slow
 def test_steps_take_fresh_samples_first_and_fall_with_the_recipes_rate(spec, tmp_path):
     job = live_job(live_data(spec, HereAndNow()), RECIPE, 30)
     indices = torch.cat([batch.indices for e in range(2) for batch in batches_of(job.data.epoch(e))]).tolist()
@@ -174,6 +178,7 @@ def folder(tmp_path, monkeypatch):
     return tmp_path / "fake"
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_to_the_same_weights_and_leaves_no_worker(spec, from_steps, tmp_path, folder):
     run, script = tmp_path / "run", tmp_path / "child.py"
     script.write_text(CHILD.format(paths=import_paths(__file__), workers=2, run=str(run)))
@@ -205,6 +210,7 @@ def test_a_training_of_other_steps_in_the_same_folder_is_refused(spec, tmp_path)
         train(live_job(live_data(spec, HereAndNow()), RECIPE, 3), MACHINE, keeping)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "error", "message"),
     [
@@ -223,6 +229,7 @@ def test_what_goes_wrong_in_a_worker_is_one_clear_line(spec, folder, file, error
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @given(st.integers(1, 50), st.integers(1, 30), st.integers(1, 6), st.none() | st.integers(6, 40))
 def test_updates_take_every_sample_once_a_round(samples, batch, epochs, steps):
     pace = Pace(samples, batch, epochs, steps)

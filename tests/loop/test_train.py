@@ -65,6 +65,7 @@ class Listener:
         self.shown.append(progress)
 
 
+@pytest.mark.slow
 def test_a_network_learns_where_the_landmarks_are(dataset):
     recipe = Recipe(epochs=10, batch=20, dropout=0.0, rate=Rate(first=0.02, last=1e-3), artefacts=False)
     job = dataset_job(dataset, recipe)
@@ -83,6 +84,7 @@ def test_the_result_is_a_function_of_the_recipe(dataset, uninterrupted):
     assert not same_network(uninterrupted, train(dataset_job(dataset, RECIPE.changed(artefacts=False)), MACHINE))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [2])
 def test_threads_and_what_is_kept_change_nothing(dataset, uninterrupted, tmp_path, threads):
     keeping = Keeping(tmp_path / "run", save_every_s=0, log_every=3)
@@ -117,6 +119,7 @@ t.train(job, MACHINE, Keeping(__import__("pathlib").Path({run!r}), save_every_s=
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("every", "kill_after"), [(0, 3), (0.25, 8)])
 def test_a_training_that_was_killed_goes_on_to_the_same_weights(
     balls, dataset, uninterrupted, uninterrupted_run, tmp_path, every, kill_after
@@ -321,6 +324,7 @@ with processes(machine):
 """
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(balls, dataset, tmp_path):
     batch, run = 17, tmp_path / "run"  # of 137 samples: the last batch has one, so one process has none
     script = RANK.format(paths=import_paths(__file__), folder=str(balls), run=str(run), batch=batch)

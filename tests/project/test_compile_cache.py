@@ -75,6 +75,7 @@ def test_processes_that_compile_at_once_make_one_image_and_a_whole_cache(tmp_pat
     assert files(tmp_path) == kept
 
 
+@pytest.mark.slow
 def test_what_the_other_process_compiles_is_what_an_image_needs(tmp_path):
     subprocess.run([sys.executable, "-P", "-m", compile_ahead.__name__], env=with_cache(tmp_path), check=True)
 

@@ -15,6 +15,8 @@ import sys
 sys.modules["bpy"] = None  # what `import bpy` then says is what it says where there is none
 """
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory):

@@ -163,6 +163,7 @@ def ask_after(happening):
         renderer.submit(np.arange(4)).result(timeout=300)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("happening", "error"), [(press_where_python_drops_it, KeyboardInterrupt), (LiveRenderer.kill, BrokenExecutor)]
 )

@@ -140,6 +140,7 @@ def test_run_json_tells_the_run_and_is_in_no_checksum(reference):
     assert "run.json" not in sums(reference)
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_the_middle_of_a_shard_is_replaced(reference, tmp_path, fake):
     (fake / "slow").touch()
     killed = []
@@ -189,6 +190,7 @@ def test_shards_that_fail_or_kill_their_workers_are_listed_and_the_others_finish
     assert sums(out) == sums(reference)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["Ctrl-C", "SIGTERM"])
 def test_stopping_makes_no_noise_and_leaves_nothing_behind(tmp_path, fake, how):
     (fake / "slow").touch()
@@ -211,6 +213,7 @@ def test_stopping_makes_no_noise_and_leaves_nothing_behind(tmp_path, fake, how):
     assert not [pid for pid in pids(fake) if alive(pid)]
 
 
+@pytest.mark.slow
 def test_killing_the_whole_command_ends_its_workers_and_the_next_run_makes_the_same_bytes(reference, tmp_path, fake):
     (fake / "slow").touch()
     out = tmp_path / "data"

@@ -209,6 +209,7 @@ def test_check_info_and_preview_show_the_scans(phantoms, tmp_path, capsys, monke
     assert call_here(capsys, monkeypatch, "scans", "preview", out, "--out", tmp_path / "p.png")[0] == 0
 
 
+@pytest.mark.slow
 def test_a_reader_that_dies_is_one_bad_scan(table, monkeypatch):
     """Python's own crash, in the child, stands for a library's."""
     monkeypatch.setattr(scans, "import_scan", die_over_the_first)

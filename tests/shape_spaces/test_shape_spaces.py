@@ -133,6 +133,7 @@ def test_plain_who_is_the_beta_of_the_age_and_sex(hand, sex, years):
         assert below == pytest.approx(expected.cdf(places), abs=np.sqrt(np.log(2 / 1e-3) / (2 * len(shapes)))), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("years", [6.0, 15.5, 17.0, 40.0, 90.0])
 def test_the_calibration_is_annys(hand, years):
     import torch
@@ -257,6 +258,7 @@ def test_the_benchmark_says_where_it_looked_for_the_survey(tmp_path, monkeypatch
     assert str(tmp_path / "ansur2") in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_drawn_adults_cover_real_ones():
     folder = shape_coverage.data_folder() / "ansur2"
     if not folder.is_dir():

@@ -124,6 +124,7 @@ def test_blocks_from_elsewhere_are_those_of_the_folder(where, keeping, balls, si
     assert bool(kept(cache)) == keeping
 
 
+@pytest.mark.slow
 def test_a_network_trained_from_elsewhere_has_the_same_weights(balls, site, hub, cache):
     recipe = Recipe(epochs=2, samples=140, batch=20, rate=Rate(first=0.01))
     threads = torch.get_num_threads()
@@ -439,6 +440,7 @@ print("done")
 """
 
 
+@pytest.mark.slow
 def test_processes_that_ask_at_once_fetch_everything_once(site, cache):
     readers = [
         subprocess.Popen([sys.executable, "-c", READ, site.url, str(cache.root)], stdin=subprocess.PIPE,
@@ -558,6 +560,7 @@ def test_a_source_works_in_another_process(where, site, hub, cache):
 # The command.
 
 
+@pytest.mark.slow
 def test_the_command_trains_from_an_address(site, tmp_path):
     recipe = tmp_path / "tiny.yaml"
     recipe.write_text("epochs: 1\nsamples: 60\nbatch: 20\n")
