@@ -81,9 +81,9 @@ experiment: setup ## the paper's methods on nine real radiographs in REAL; an ho
 	$(BIN)/synthgen render --spec data/bones.yaml --engine raster --count 62500 --workers $(WORKERS) --out data/bones
 	$(BIN)/python -m benchmarks.radiographs --data $(REAL) --out data/radiographs --landmarks fingertip_bones
 	test -e data/radiographs/scans.h5 || $(BIN)/synthgen scans build data/radiographs/scans.csv --spec data/bones.yaml --out data/radiographs/scans.h5
-	$(BIN)/synthgen experiment --data data/bones --scans data/radiographs/scans.h5 --recipe quick_hand --folds 3 --out results/quick_hand
+	$(BIN)/synthgen experiment --data data/bones --scans data/radiographs/scans.h5 --config quick_hand --folds 3 --out results/quick_hand
 	$(BIN)/python -m benchmarks.offsets --scans data/radiographs/scans.h5 --results results/quick_hand
-	$(BIN)/synthgen experiment --data data/bones --scans data/radiographs/scans.h5 --recipe quick_heatmap --folds 3 --out results/quick_heatmap
+	$(BIN)/synthgen experiment --data data/bones --scans data/radiographs/scans.h5 --config quick_heatmap --folds 3 --out results/quick_heatmap
 	$(BIN)/python -m benchmarks.offsets --scans data/radiographs/scans.h5 --results results/quick_heatmap
 
 clean: ## everything that make made, except data/

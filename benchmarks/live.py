@@ -1,6 +1,6 @@
 """Training with nothing stored: how fast samples are made, and whether a training has to wait for them.
 
-python -m benchmarks.live --spec hand --recipe quick_hand --samples 6000 --steps 60
+python -m benchmarks.live --spec hand --config quick_hand --samples 6000 --steps 60
 """
 
 import argparse
@@ -12,8 +12,8 @@ import torch
 from synthgen.cli.on_demand import Live, live_training
 from synthgen.cli.scene import load_scene
 from synthgen.generator.pipeline import open_pipeline
-from synthgen.training.loop.config import Recipe, load_recipe
-from synthgen.training.loop.device import Machine, find_machine
+from synthgen.training.loop.config import TrainingConfig, load_config
+from synthgen.training.loop.device import Device, find_device
 from synthgen.training.loop.job import Job
 from synthgen.training.loop.train import train
 from synthgen.training.streaming.batches import Batches, prefetched
@@ -51,10 +51,10 @@ def render_rate(spec: str, samples: int) -> float:
     return count / (time.perf_counter() - began)
 
 
-def batch_rate(live: Live, recipe: Recipe, machine: Machine, samples: int) -> float:
+def batch_rate(live: Live, config: TrainingConfig, device: Device, samples: int) -> float:
     """Samples per second that arrive as batches, without further processing."""
-    with live_training(live, recipe, machine, print) as job:
-        batches = prefetched(job.data.epoch(0), 0, machine.threads)
+    with live_training(live, config, device, print) as job:
+        batches = prefetched(job.data.epoch(0), 0, device.threads)
         list(islice(batches, 10))  # the workers are there, and ahead
         began, count = time.perf_counter(), 0
         for batch in batches:
@@ -64,34 +64,34 @@ def batch_rate(live: Live, recipe: Recipe, machine: Machine, samples: int) -> fl
         return count / (time.perf_counter() - began)
 
 
-def train_rate(job: Job, machine: Machine, samples: int) -> float:
+def train_rate(job: Job, device: Device, samples: int) -> float:
     began = time.perf_counter()
-    train(job, machine)
+    train(job, device)
     return samples / (time.perf_counter() - began)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--spec", default="hand")
-    parser.add_argument("--recipe", default="quick_hand")
+    parser.add_argument("--config", default="quick_hand")
     parser.add_argument("--samples", type=int, default=6000)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 2])
     options = parser.parse_args()
-    machine, recipe = find_machine(), load_recipe(options.recipe)
-    print(f"{machine.device}, {torch.get_num_threads()} threads; {options.spec}, {options.recipe}")
+    device, config = find_device(), load_config(options.config)
+    print(f"{device.name}, {torch.get_num_threads()} threads; {options.spec}, {options.config}")
     print(f"rendering alone, one core: {render_rate(options.spec, options.samples):.0f} samples/s")
     for workers in options.workers:
         live = Live(options.spec, None, workers)
-        print(f"batches, {workers} workers: {batch_rate(live, recipe, machine, options.samples):.0f} samples/s")
-    short, samples = recipe.changed(epochs=1), options.steps * recipe.batch
+        print(f"batches, {workers} workers: {batch_rate(live, config, device, options.samples):.0f} samples/s")
+    short, samples = config.changed(epochs=1), options.steps * config.batch_size
     for _ in range(2):
-        with live_training(Live(options.spec, options.steps, 1), short, machine, print) as job:
-            quiet = Job(job.recipe, job.domain, job.data, job.history)
-            print(f"training, 1 worker: {train_rate(quiet, machine, samples):.1f} samples/s")
+        with live_training(Live(options.spec, options.steps, 1), short, device, print) as job:
+            quiet = Job(job.config, job.domain, job.data, job.history)
+            print(f"training, 1 worker: {train_rate(quiet, device, samples):.1f} samples/s")
             memory = Once(Repeated(job.data.epoch(0), options.steps))
-            stored = Job(job.recipe, job.domain, memory, job.history)
-        print(f"training on one batch in memory: {train_rate(stored, machine, samples):.1f} samples/s")
+            stored = Job(job.config, job.domain, memory, job.history)
+        print(f"training on one batch in memory: {train_rate(stored, device, samples):.1f} samples/s")
 
 
 if __name__ == "__main__":

@@ -117,44 +117,44 @@ def read(root: Path) -> None:
 
 def train(root: Path, device: str, precision: str) -> None:
     from synthgen.datasets.opening import open_dataset
-    from synthgen.training.loop.config import load_recipe
-    from synthgen.training.loop.device import find_machine
+    from synthgen.training.loop.config import load_config
+    from synthgen.training.loop.device import find_device
     from synthgen.training.loop.job import dataset_job
     from synthgen.training.loop.optimizer import build_optimizer
     from synthgen.training.loop.train import train_step
     from synthgen.training.networks.paper_net import build_model
     from synthgen.training.streaming.batches import prefetched
 
-    machine, recipe = find_machine(device, precision), load_recipe("paper_hand")
+    device, config = find_device(device, precision), load_config("paper_hand")
     dataset = open_dataset(root)
-    domain, steps = dataset.domain, 50 * STEPS if machine.on_gpu else STEPS
-    job = dataset_job(dataset, recipe)
-    model = machine.place(build_model("paper", job.data.preparation.labels, len(domain.landmarks), 0.5, 0))
-    running = machine.wrap(model.train())
-    optimizer = build_optimizer(model, recipe.changed(rate={"first": 0.001}))
+    domain, steps = dataset.domain, 50 * STEPS if device.on_gpu else STEPS
+    job = dataset_job(dataset, config)
+    model = device.place(build_model("paper", job.data.preparation.labels, len(domain.landmarks), 0.5, 0))
+    running = device.wrap(model.train())
+    optimizer = build_optimizer(model, config.changed(lr=0.001))
     memory = list(itertools.islice(iter(job.data.epoch(0)), 8))
 
     def timed(batches: Callable[[], Iterator]) -> float:
         source = batches()
         for _ in range(3):
-            train_step(running, optimizer, next(source), machine)
+            train_step(running, optimizer, next(source), device)
         began, count = time.perf_counter(), 0
         for batch in itertools.islice(source, steps):
-            loss = train_step(running, optimizer, batch, machine)
+            loss = train_step(running, optimizer, batch, device)
             count += len(batch)
         float(loss)  # a GPU is waited for
         return count / (time.perf_counter() - began)
 
     def streamed() -> Iterator:
         return itertools.chain.from_iterable(
-            prefetched(job.data.epoch(e), 0, machine.threads) for e in itertools.count()
+            prefetched(job.data.epoch(e), 0, device.threads) for e in itertools.count()
         )
 
-    ratios, kind = [], "bfloat16" if machine.bf16 else "float32"
+    ratios, kind = [], "bfloat16" if device.bf16 else "float32"
     for turn in range(ROUNDS):
         stored, stream = timed(lambda: itertools.cycle(memory)), timed(streamed)
         ratios.append(stream / stored)
-        print(f"train on {machine.device}, {kind}, turn {turn + 1}: {stored:,.0f} samples/s from memory, "
+        print(f"train on {device.name}, {kind}, turn {turn + 1}: {stored:,.0f} samples/s from memory, "
               f"{stream:,.0f} streamed, ratio {ratios[-1]:.3f}", flush=True)  # fmt: skip
     print(f"train: median ratio {np.median(ratios):.3f}; 30 epochs of 2,112,000 samples would take "
           f"{30 * 2_112_000 / stream / 3600:,.1f} h by extrapolation")  # fmt: skip

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.errors import DatasetError, EngineError, SynthgenError
-from synthgen.generator.runs.resources import Machine
+from synthgen.generator.runs.resources import Resources
 from synthgen.generator.runs.worker import SamplePipeline, Source
 from synthgen.interrupts import interrupts_blocked, kill_on_interrupt, signals_deferred
 from synthgen.quantities import byte_size
@@ -143,7 +143,7 @@ def live_renderer(source: Source, workers: int, *, depth: bool) -> Iterator[Live
             renderer.close()
 
 
-def live_workers(wanted: int | None, processes: int, machine: Machine) -> tuple[int, str | None]:
+def live_workers(wanted: int | None, processes: int, machine: Resources) -> tuple[int, str | None]:
     """Return how many workers a process of a training starts, and a line that says why it is less than was wanted.
 
     Args:

@@ -29,7 +29,7 @@ _UNLIMITED = 1 << 60
 
 
 @dataclass(frozen=True)
-class Machine:
+class Resources:
     """What this process may use now."""
 
     cores: int
@@ -37,14 +37,14 @@ class Machine:
     """Bytes, without what others use."""
 
 
-def this_machine() -> Machine:
+def this_machine() -> Resources:
     """Measure the machine, within the limits of this process's control groups and affinity."""
     from dask.system import cpu_count  # noqa: PLC0415 (Dask is slow to load, and not every command asks)
 
     memory = psutil.virtual_memory().available
     if sys.platform == "linux":
         memory = min([memory, *memory_left(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup"))])
-    return Machine(cores=cpu_count(), memory=memory)
+    return Resources(cores=cpu_count(), memory=memory)
 
 
 def memory_left(membership: Path, mount: Path) -> Iterator[int]:
@@ -130,7 +130,7 @@ def fit_run(
     return workers
 
 
-def fit_workers(wanted: int, shards: int, machine: Machine) -> tuple[int, str | None]:
+def fit_workers(wanted: int, shards: int, machine: Resources) -> tuple[int, str | None]:
     """Lower the workers to what the machine carries and the work can use.
 
     Returns:

@@ -38,11 +38,11 @@ def load_network(
     need("torch", "safetensors")
     from synthgen.api.network import Network
     from synthgen.training.experiments.predict import load_networks
-    from synthgen.training.loop.device import find_machine
+    from synthgen.training.loop.device import find_device
     from synthgen.training.scans.child_reader import ChildReader
 
-    machine, second = find_machine(device), network_folder(depth, cache) if depth else None
-    return Network(load_networks(network_folder(network, cache), second, machine), ChildReader())
+    run_on, second = find_device(device), network_folder(depth, cache) if depth else None
+    return Network(load_networks(network_folder(network, cache), second, run_on), ChildReader())
 
 
 def network_folder(network: str | Path, cache: str | Path | None) -> Path:
@@ -90,15 +90,15 @@ def train(
     need("torch", "safetensors")
     from synthgen.api.data import open_dataset
     from synthgen.api.log import LogListener
-    from synthgen.training.loop.config import load_recipe
-    from synthgen.training.loop.device import find_machine, processes
+    from synthgen.training.loop.config import load_config
+    from synthgen.training.loop.device import find_device, processes
     from synthgen.training.loop.job import Keeping, dataset_job
     from synthgen.training.loop.train import train as run
 
-    machine = find_machine(device, precision)
-    job = dataset_job(open_dataset(data, cache=cache), load_recipe(config), machine.ranks)
-    with processes(machine):
-        run(job, machine, Keeping(Path(out)), LogListener())
+    run_on = find_device(device, precision)
+    job = dataset_job(open_dataset(data, cache=cache), load_config(config), run_on.ranks)
+    with processes(run_on):
+        run(job, run_on, Keeping(Path(out)), LogListener())
     return load_network(out, device=device)
 
 
@@ -139,9 +139,9 @@ def finetune(
     from synthgen.training.experiments.cross_validation import Request
     from synthgen.training.experiments.cross_validation import finetune as run
     from synthgen.training.experiments.tuning import tuning_of
-    from synthgen.training.loop.device import find_machine
+    from synthgen.training.loop.device import find_device
 
     begun = network_folder(init, cache) if init else None
-    tuning = tuning_of(Path(scans), find_machine(device), begun, config)
+    tuning = tuning_of(Path(scans), find_device(device), begun, config)
     run(Request(tuning, parse_folds(folds), Path(out), begun), LogListener())
     return load_network(out, device=device)

@@ -11,6 +11,7 @@ import synthgen
 from synthgen.cli import hub, machine, render, scans, specs, targets, training
 from synthgen.cli.options import BRING_SCANS, MAKE_DATA
 from synthgen.errors import SynthgenError, missing_text
+from synthgen.specs.renamed import OPTIONS
 
 ORDER = ("spec", "preview", "render", "target", "bake", "scans", "train", "finetune", "experiment", "predict",
          "verify", "push", "pull", "inspect", "blend", "doctor")  # fmt: skip
@@ -50,6 +51,7 @@ _CACHE_FIX = (
 def main() -> NoReturn:
     """Run the command line; mistakes of the user become one line and exit status 2."""
     try:
+        _refuse_renamed(sys.argv[1:])
         app()
         status = 0
     except SystemExit as end:
@@ -71,6 +73,13 @@ def main() -> NoReturn:
             raise
         status = _complain(_CACHE_FIX)
     _leave(status)
+
+
+def _refuse_renamed(arguments: list[str]) -> None:
+    for option in arguments:
+        old = option.partition("=")[0]
+        if old in OPTIONS:
+            raise SynthgenError(f"{old}: was renamed; use {OPTIONS[old]}")
 
 
 def _was_interrupted(end: BaseException | None) -> bool:

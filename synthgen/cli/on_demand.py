@@ -11,8 +11,8 @@ from synthgen.errors import SynthgenError
 
 if TYPE_CHECKING:
     from synthgen.datasets.plan import ShardPlan, Split
-    from synthgen.training.loop.config import Recipe
-    from synthgen.training.loop.device import Machine
+    from synthgen.training.loop.config import TrainingConfig
+    from synthgen.training.loop.device import Device
     from synthgen.training.loop.job import Job
     from synthgen.training.streaming.on_demand_order import LiveSplit
 
@@ -22,7 +22,7 @@ LiveSpecOption = Annotated[
 ]
 StepsOption = Annotated[
     int | None,
-    typer.Option("--steps", help="With --spec: updates in all. Default: the recipe's samples x epochs / batch."),
+    typer.Option("--steps", help="With --spec: optimizer steps in total. Default: samples * epochs / batch_size."),
 ]
 LiveWorkersOption = Annotated[
     int | None,
@@ -37,7 +37,7 @@ _AHEAD = 300
 
 @dataclass(frozen=True)
 class Live:
-    """What was asked for in place of a dataset."""
+    """A spec to train on, instead of a dataset."""
 
     spec: str
     steps: int | None = None
@@ -45,7 +45,7 @@ class Live:
 
 
 def live_options(data: str | None, spec: str | None, steps: int | None, workers: int | None) -> Live | None:
-    """Return what is to be rendered as the training goes; None where a dataset is given.
+    """Return the spec to render on demand; None if a dataset is given.
 
     Raises:
         SynthgenError: Both are given, or neither.
@@ -66,7 +66,9 @@ def live_options(data: str | None, spec: str | None, steps: int | None, workers:
 
 
 @contextmanager
-def live_training(live: Live, recipe: "Recipe", machine: "Machine", say: Callable[[str], None]) -> Iterator["Job"]:
+def live_training(
+    live: Live, config: "TrainingConfig", device: "Device", say: Callable[[str], None]
+) -> Iterator["Job"]:
     """Start the processes that render, and yield the training that they serve; Ctrl-C ends both within seconds."""
     from synthgen.cli.scene import load_scene
     from synthgen.datasets.plan import plan_shards
@@ -77,18 +79,18 @@ def live_training(live: Live, recipe: "Recipe", machine: "Machine", say: Callabl
     from synthgen.training.loop.on_demand import LiveData, live_job
 
     # A network on a CPU keeps all cores busy, and learns more slowly than one process renders.
-    wanted = 1 if live.workers is None and not machine.on_gpu else live.workers
-    workers, line = live_workers(wanted, machine.ranks.count, this_machine())
+    wanted = 1 if live.workers is None and not device.on_gpu else live.workers
+    workers, line = live_workers(wanted, device.ranks.count, this_machine())
     if line:
         say(line)
     spec = load_scene(live.spec, engine="raster").spec
     plans = plan_shards(spec.name, spec.version, spec.count)
     train, validation = _split(plans, "train"), _split(plans, "validation")
     source = Source(spec.model_dump_json(), spec.engine)
-    with live_renderer(source, workers, depth=recipe.input == "depth") as renderer:
+    with live_renderer(source, workers, depth=config.input == "depth") as renderer:
         with signals_deferred():  # pydantic, asked for the spec's hash, makes a warning of a Ctrl-C
             data = LiveData(spec, train, validation if validation.sizes else None, renderer, _AHEAD * workers)
-            job = live_job(data, recipe, live.steps, machine.ranks)
+            job = live_job(data, config, live.steps, device.ranks)
         yield job
 
 

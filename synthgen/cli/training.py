@@ -17,33 +17,34 @@ from synthgen.cli.terminal import Bar, terminal, transfer_bar
 from synthgen.errors import DatasetError, ScanError
 
 if TYPE_CHECKING:
-    from synthgen.training.loop.config import Recipe
-    from synthgen.training.loop.device import Machine
+    from synthgen.training.loop.config import TrainingConfig
+    from synthgen.training.loop.device import Device
     from synthgen.training.loop.job import Job, Listener, Progress
 
 DataOption = Annotated[str, typer.Option("--data", help=DATA_HELP)]
 ScansOption = Annotated[Path, typer.Option("--scans", help="Scan set (.h5).")]
-RecipeOption = Annotated[
+ConfigOption = Annotated[
     str,
     typer.Option(
-        "--recipe", help="Recipe file, or a built-in: paper_hand, paper_body, quick_hand, quick_body, quick_heatmap."
+        "--config",
+        help="Training config, a YAML file or built-in: paper_hand, paper_body, quick_hand, quick_body, quick_heatmap.",
     ),
 ]
 InputOption = Annotated[
-    Literal["mask", "depth"] | None, typer.Option("--input", help="What the network looks at, instead of the recipe's.")
+    Literal["mask", "depth"] | None,
+    typer.Option("--input", help="Input of the network, instead of the training config's."),
 ]
 ArchOption = Annotated[
-    Literal["paper", "heatmap"] | None, typer.Option("--arch", help="Network, instead of the recipe's.")
+    Literal["paper", "heatmap"] | None,
+    typer.Option("--arch", help="Network architecture, instead of the training config's."),
 ]
-FoldsOption = Annotated[str, typer.Option("--folds", help="Number of folds, cut by subject, or leave-one-out.")]
-InitOption = Annotated[
-    str | None, typer.Option("--init", help="Network that is trained already: a folder, or hf://owner/name.")
-]
+FoldsOption = Annotated[str, typer.Option("--folds", help="Number of folds, split by subject, or leave-one-out.")]
+InitOption = Annotated[str | None, typer.Option("--init", help="Pretrained network: a folder, or hf://owner/name.")]
 DeviceOption = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 PrecisionOption = Annotated[
     Literal["auto", "float32", "bfloat16"],
     typer.Option(
-        "--precision", help="In which layers are computed; auto: bfloat16 on a GPU that has it, else float32."
+        "--precision", help="Compute precision of the layers; auto: bfloat16 on a GPU that supports it, else float32."
     ),
 ]
 _IMAGES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd", ".png", ".jpg", ".jpeg", ".dcm")
@@ -53,15 +54,15 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     command = partial(app.command, rich_help_panel=TRAIN)
     command(
-        epilog="Examples: synthgen train --data data/hand --recipe quick_hand --out runs/hand-syn · "
-        "synthgen train --spec hand --steps 3600 --recipe quick_hand --out runs/hand-live",
+        epilog="Examples: synthgen train --data data/hand --config quick_hand --out runs/hand-syn · "
+        "synthgen train --spec hand --steps 3600 --config quick_hand --out runs/hand-live",
     )(train)
     command(
         epilog="Examples: synthgen finetune --scans scans.h5 --init runs/hand-syn --folds 3 --out runs/hand-ft · "
         "synthgen finetune --scans scans.h5 --folds leave-one-out --out runs/scratch",
     )(finetune)
     command(
-        epilog="Example: synthgen experiment --data data/hand --scans scans.h5 --recipe quick_hand --folds 3 "
+        epilog="Example: synthgen experiment --data data/hand --scans scans.h5 --config quick_hand --folds 3 "
         "--out results",
     )(experiment)
     command(
@@ -72,76 +73,79 @@ def register(app: typer.Typer) -> None:
 
 def train(
     *,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the model.")],
+    out: Annotated[Path, typer.Option("--out", help="Output folder of the network.")],
     data: Annotated[str | None, typer.Option("--data", help=DATA_HELP)] = None,
     cache: CacheOption = None,
     no_cache: NoCacheOption = False,
     spec: LiveSpecOption = None,
     steps: StepsOption = None,
     workers: LiveWorkersOption = None,
-    recipe: RecipeOption = "paper_hand",
+    config: ConfigOption = "paper_hand",
     arch: ArchOption = None,
     inputs: InputOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
     compiled: Annotated[
-        bool, typer.Option("--compile", help="Compile the network: a minute at the start, then faster on a GPU.")
+        bool, typer.Option("--compile", help="Compile the network: takes a minute, then faster on a GPU.")
     ] = False,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Write TensorBoard's curves too.")] = False,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Also write TensorBoard curves.")] = False,
 ) -> None:
-    """Train a network on renderings. The same command again goes on where it was stopped."""
+    """Train a network on renderings. Run the same command again to resume."""
     live = live_options(data, spec, steps, workers)
     if live and (cache is not None or no_cache):
-        raise DatasetError("--cache, --no-cache: go with --data only; with --spec nothing is fetched, leave them out")
-    from synthgen.training.loop.device import find_machine, processes
+        raise DatasetError("--cache, --no-cache: only apply to --data; remove them, because --spec downloads nothing")
+    from synthgen.training.loop.device import find_device, processes
     from synthgen.training.loop.job import Keeping
     from synthgen.training.loop.train import train as run
 
-    machine, chosen = find_machine(device, precision, compile_model=compiled), _recipe(recipe, inputs, arch)
+    run_on, chosen = find_device(device, precision, compile_model=compiled), _config(config, inputs, arch)
     source = live or DataOptions(data or "", cache, no_cache)
-    with terminal(_bar) as listener, _job(source, chosen, machine, listener) as job, processes(machine):
-        done = run(job, machine, Keeping(out, tensorboard=tensorboard), listener)
-    typer.echo(f"{out}: {done.recipe.arch} network, {done.recipe.epochs} epochs, {done.place.updates:,} updates; "
-               f"its losses stand in {out / 'log.csv'}")  # fmt: skip
+    with terminal(_bar) as listener, _job(source, chosen, run_on, listener) as job, processes(run_on):
+        done = run(job, run_on, Keeping(out, tensorboard=tensorboard), listener)
+    typer.echo(f"{out}: {done.config.arch} network, {done.config.epochs} epochs, {done.place.steps:,} steps; "
+               f"losses in {out / 'log.csv'}")  # fmt: skip
 
 
 @contextmanager
-def _job(source: Live | DataOptions, recipe: "Recipe", machine: "Machine", listener: "Listener") -> "Iterator[Job]":
-    """Yield a training on a dataset, or on a spec, whose samples are rendered while the block runs."""
+def _job(
+    source: Live | DataOptions, config: "TrainingConfig", device: "Device", listener: "Listener"
+) -> "Iterator[Job]":
+    """Yield a training on a dataset, or on a spec whose samples are rendered on demand while the block runs."""
     if isinstance(source, Live):
-        with live_training(source, recipe, machine, listener.say) as job:
+        with live_training(source, config, device, listener.say) as job:
             yield job
         return
     from synthgen.training.loop.job import dataset_job
 
-    say = listener.say if machine.ranks.rank == 0 else lambda _: None
-    yield dataset_job(source.open(recipe.samples, say), recipe, machine.ranks)
+    say = listener.say if device.ranks.rank == 0 else lambda _: None
+    yield dataset_job(source.open(config.samples, say), config, device.ranks)
 
 
 def finetune(
     *,
     scans: ScansOption,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the model.")],
+    out: Annotated[Path, typer.Option("--out", help="Output folder of the network.")],
     init: InitOption = None,
     folds: FoldsOption = "3",
-    recipe: Annotated[
-        str | None, typer.Option("--recipe", help="Recipe of the fine-tuning. Default: the paper's 700 epochs.")
+    config: Annotated[
+        str | None,
+        typer.Option("--config", help="Training config of the fine-tuning. Default: the paper's 700 epochs."),
     ] = None,
     inputs: InputOption = None,
     cache: CacheOption = None,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
 ) -> None:
-    """Fine-tune a network on real scans under a cross-validation, and once more on all of them, for use."""
+    """Fine-tune a network on real scans: once per fold of a cross-validation, and once on all scans, for use."""
     from synthgen.training.evaluation.folds import parse_folds
     from synthgen.training.experiments.cross_validation import METHOD, Request
     from synthgen.training.experiments.cross_validation import finetune as run
     from synthgen.training.experiments.tuning import tuning_of
-    from synthgen.training.loop.device import find_machine
+    from synthgen.training.loop.device import find_device
 
     cut = parse_folds(folds)
     begun = _model(init, cache) if init else None
-    tuning = tuning_of(scans, find_machine(device, precision), begun, recipe, inputs)
+    tuning = tuning_of(scans, find_device(device, precision), begun, config, inputs)
     with terminal(_bar) as listener:
         results = run(Request(tuning, cut, out, begun), listener)
     overall = results.methods[METHOD].overall
@@ -154,41 +158,42 @@ def experiment(
     *,
     data: DataOption,
     scans: ScansOption,
-    out: Annotated[Path, typer.Option("--out", help="Folder of the results.")] = Path("results"),
+    out: Annotated[Path, typer.Option("--out", help="Output folder of the results.")] = Path("results"),
     cache: CacheOption = None,
     no_cache: NoCacheOption = False,
-    recipe: RecipeOption = "quick_hand",
+    config: ConfigOption = "quick_hand",
     arch: ArchOption = None,
     folds: FoldsOption = "3",
     init: InitOption = None,
-    tune_recipe: Annotated[
-        str | None, typer.Option("--tune-recipe", help="Recipe of CNN(real) and CNN(ft). Default: the paper's.")
+    tune_config: Annotated[
+        str | None,
+        typer.Option("--tune-config", help="Training config of CNN(real) and CNN(ft). Default: the paper's."),
     ] = None,
-    no_depth: Annotated[bool, typer.Option("--no-depth", help="Leave the depth experiment out.")] = False,
+    no_depth: Annotated[bool, typer.Option("--no-depth", help="Skip the depth experiment.")] = False,
     device: DeviceOption = "auto",
     precision: PrecisionOption = "auto",
 ) -> None:
-    """Compare all methods of the paper under one cross-validation: tables, figures and a report page."""
+    """Compare all methods of the paper in one cross-validation: tables, figures and a report."""
     from synthgen.storage.atomic_files import file_sha256
     from synthgen.training.evaluation.folds import parse_folds
     from synthgen.training.evaluation.text_tables import markdown, method_table, ratio_table
     from synthgen.training.experiments.experiment import Experiment, run_experiment
-    from synthgen.training.loop.device import find_machine
+    from synthgen.training.loop.device import find_device
     from synthgen.training.scans.scan_set import read_scanset
 
-    chosen, begun = _recipe(recipe, None, arch), _model(init, cache) if init else None
+    chosen, begun = _config(config, None, arch), _model(init, cache) if init else None
     with terminal(_bar) as listener:
         task = Experiment(
             dataset=DataOptions(data, cache, no_cache).open(chosen.samples, listener.say),
             scans=read_scanset(scans),
             scans_sha256=file_sha256(scans),
-            recipe=chosen,
+            config=chosen,
             folds=parse_folds(folds),
             out=out,
-            machine=find_machine(device, precision),
+            device=find_device(device, precision),
             init=begun,
             command=shlex.join(["synthgen", *sys.argv[1:]]),
-            tune=_recipe(tune_recipe, None) if tune_recipe else None,
+            tune=_config(tune_config, None) if tune_config else None,
             depth=not no_depth,
         )
         results = run_experiment(task, listener)
@@ -201,36 +206,36 @@ def predict(
     *,
     images: Annotated[list[Path], typer.Argument(metavar="SCAN...", help="Scans, or one folder of scans.")],
     model: Annotated[str, typer.Option("--model", help="Network: a folder, or hf://owner/name[@revision].")],
-    out: Annotated[Path, typer.Option("--out", help=".mrk.json, .csv or .json; or a folder, as for several scans.")],
+    out: Annotated[Path, typer.Option("--out", help="A .mrk.json, .csv or .json file; a folder for several scans.")],
     spec: Annotated[
-        str | None, typer.Option("--spec", help="Refuse a model whose patches are not this spec's.")
+        str | None, typer.Option("--spec", help="Require that the network was trained for the patches of this spec.")
     ] = None,
     depth_model: Annotated[
-        str | None, typer.Option("--depth-model", help="A network on depth: a folder, or hf://owner/name.")
+        str | None, typer.Option("--depth-model", help="Network on depth images: a folder, or hf://owner/name.")
     ] = None,
-    side: Annotated[str | None, typer.Option("--side", help="left or right: whose hand.")] = None,
+    side: Annotated[str | None, typer.Option("--side", help="Side of the hand: left or right.")] = None,
     up: Annotated[str | None, typer.Option("--up", help="Patient direction that is up: L R A P S I.")] = None,
     viewed_from: Annotated[str | None, typer.Option("--viewed-from", help="Patient direction of the viewer.")] = None,
     cache: CacheOption = None,
     device: DeviceOption = "auto",
 ) -> None:
-    """Find the landmarks of new scans, in millimetres of the scan, with a picture beside them."""
+    """Find the landmarks in new scans, in mm of the scan, and draw them."""
     from synthgen.specs.domain import Domain
     from synthgen.specs.files import load_spec
     from synthgen.training.experiments.predict import file_name, find_landmarks, load_networks, picture, write_found
-    from synthgen.training.loop.device import find_machine
+    from synthgen.training.loop.device import find_device
     from synthgen.training.scans.child_reader import ChildReader
     from synthgen.training.scans.table import settings_of
 
-    machine, deep = find_machine(device), _model(depth_model, cache) if depth_model else None
-    networks = load_networks(_model(model, cache), deep, machine)
+    run_on, deep = find_device(device), _model(depth_model, cache) if depth_model else None
+    networks = load_networks(_model(model, cache), deep, run_on)
     different = networks.main.domain.difference(Domain.of_spec(load_spec(spec))) if spec else ""
     if different:
         raise DatasetError(f"--spec: value {spec}; the model differs in {different}")
     settings = settings_of({"side": side, "up": up, "viewed_from": viewed_from})
     scans, failed = _scans(images), []
     if len(scans) > 1 and out.suffix:
-        raise DatasetError(f"--out: value {out}; {len(scans)} scans need a folder")
+        raise DatasetError(f"--out: value {out}; give a folder for {len(scans)} scans")
     with ChildReader() as reader:
         for stem, image in scans.items():
             try:
@@ -254,7 +259,7 @@ def predict(
 
 
 def _model(given: str, cache: Path | None) -> Path:
-    """Return the folder of a network, fetched first where it is on the Hub."""
+    """Return the folder of a network; one on the Hub is downloaded first."""
     from synthgen.remote.address import is_remote, parse_address
 
     if not is_remote(given):
@@ -266,18 +271,20 @@ def _model(given: str, cache: Path | None) -> Path:
 
 
 def _scans(images: list[Path]) -> dict[str, Path]:
-    """Return the scans by the names that their results get; those in a folder, where one is given."""
+    """Return the scans, or those in the one given folder, by the names of their results."""
     if len(images) == 1 and images[0].is_dir() and not any(images[0].glob("*.dcm")):
         inside = [path for path in images[0].iterdir() if not path.name.startswith(".")]
         images = sorted(path for path in inside if path.name.lower().endswith(_IMAGES) or path.is_dir())
         if not images:
-            raise DatasetError(f"SCAN: the folder holds no scans ({', '.join(_IMAGES)}); name them")
+            raise DatasetError(f"SCAN: the folder contains no scans ({', '.join(_IMAGES)}); list the files instead")
     scans: dict[str, Path] = {}
     for image in images:
         ending = max((end for end in _IMAGES if image.name.lower().endswith(end)), key=len, default="")
         stem = image.name[: len(image.name) - len(ending)]
         if stem in scans:
-            raise DatasetError(f"SCAN: {scans[stem]} and {image} would give the same files; give one after the other")
+            raise DatasetError(
+                f"SCAN: {scans[stem]} and {image} would write the same files; run them one after the other"
+            )
         scans[stem] = image
     return scans
 
@@ -286,13 +293,13 @@ def _beside(target: Path) -> Path:
     return target.with_name(target.name.removesuffix(".json").removesuffix(".mrk").removesuffix(".csv") + ".png")
 
 
-def _recipe(source: str, inputs: str | None, arch: str | None = None) -> "Recipe":
-    from synthgen.training.loop.config import load_recipe
+def _config(source: str, inputs: str | None, arch: str | None = None) -> "TrainingConfig":
+    from synthgen.training.loop.config import load_config
 
-    recipe = load_recipe(source)
-    return recipe.changed(input=inputs, arch=arch)
+    config = load_config(source)
+    return config.changed(input=inputs, arch=arch)
 
 
 def _bar(progress: "Progress") -> Bar:
     text = f"epoch {progress.epoch}/{progress.epochs}, loss {progress.loss:.5f}, {progress.samples_per_s:.0f} samples/s"
-    return Bar(text, progress.updates, progress.all_updates, progress.seconds_left)
+    return Bar(text, progress.steps, progress.all_steps, progress.seconds_left)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from synthgen.errors import SpecError
 from synthgen.specs.builtin import suggestion
+from synthgen.specs.renamed import KEYS
 
 Path = tuple[str | int, ...]
 Details = Mapping[str, Any]
@@ -140,7 +141,13 @@ def _text(error: Details, at: _Place) -> str:
 
 def _unknown_key(_: Details, at: _Place) -> str:
     known = tuple(dict.fromkeys(name for kind in at.owners for name in _fields(kind)))
-    return f"unknown key; {suggestion(str(at.path[-1]), known)}"
+    key = str(at.path[-1])
+    renamed = next((KEYS[name][key] for name in map(_name, at.owners) if key in KEYS.get(name, {})), None)
+    return f"was renamed; use {renamed}" if renamed else f"unknown key; {suggestion(key, known)}"
+
+
+def _name(kind: Any) -> str:
+    return str(getattr(kind, "__name__", ""))
 
 
 def _missing(_: Details, at: _Place) -> str:

@@ -46,7 +46,7 @@ def experiment(*, flat=True, count=6, info=INFO, methods=METHODS):
 def report_of(found, predictions, results, **changes):
     report = Report(
         title="An experiment", results=results, figures=draw_figures(found, predictions, results),
-        command="synthgen experiment --folds 3", facts=(("recipe", "quick_hand"), ("folds", "3")), notes=("A note.",),
+        command="synthgen experiment --folds 3", facts=(("config", "quick_hand"), ("folds", "3")), notes=("A note.",),
     )  # fmt: skip
     return replace(report, **changes)
 
@@ -161,7 +161,7 @@ def test_the_report_says_what_the_results_say(flat_experiment, flat_page):
     ratio = results.ratios[0]
     assert f"{ratio.value:.2f} times as much" in text
     assert "the paper has 0.79" in text
-    for words in ("An experiment", "A note.", "synthgen experiment --folds 3", "recipe", "quick_hand", *METHODS):
+    for words in ("An experiment", "A note.", "synthgen experiment --folds 3", "config", "quick_hand", *METHODS):
         assert words in text
     assert flat_page.count("<details>") == len(METHODS)
     assert all(name in text for name in INFO.landmark_names)

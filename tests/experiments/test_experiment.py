@@ -21,24 +21,24 @@ from synthgen.storage.atomic_files import file_sha256
 from synthgen.training.evaluation.errors import Prediction
 from synthgen.training.evaluation.folds import Fold
 from synthgen.training.experiments.experiment import Experiment, run_experiment
-from synthgen.training.experiments.tuning import Tuning, merged, predict, scan_block, tune, tuning_recipe
+from synthgen.training.experiments.tuning import Tuning, merged, predict, scan_block, tune, tuning_config
 from synthgen.training.loop.checkpoint import load_checkpoint, save_checkpoint
-from synthgen.training.loop.config import Recipe, load_recipe
-from synthgen.training.loop.device import Machine
+from synthgen.training.loop.config import TrainingConfig, load_config
+from synthgen.training.loop.device import Device
 from synthgen.training.scans.build import build
 from synthgen.training.scans.formats.landmark_files import read_landmarks
 from synthgen.training.scans.scan_set import read_scanset
 
 SPEC = load_spec("hand", {"count": 160, "engine": "raster"})
 QUICK = "samples: 100\nepochs: 1\naugmentation: {rotation_deg: 5.0}\n"
-MACHINE = Machine(threads=0)
+DEVICE = Device(threads=0)
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A dataset, phantoms and their scan set, a network trained on the dataset, and recipes."""
+    """A dataset, phantoms and their scan set, a network trained on the dataset, and configs."""
     folder = tmp_path_factory.mktemp("experiment")
     assert run(SPEC, RunOptions(out=folder / "data", workers=1)).sealed
     table = make_phantoms(load_spec("hand", {"seed": 5}), 4, folder / "phantoms", PhantomOptions((3.0, 3.0, 3.0)))
@@ -61,8 +61,8 @@ def short():
     """The paper's fine-tuning, cut short."""
     patch = pytest.MonkeyPatch()
     patch.setattr(
-        "synthgen.training.experiments.experiment.tuning_recipe",
-        lambda recipe: tuning_recipe(recipe).model_copy(update={"epochs": 2}),
+        "synthgen.training.experiments.experiment.tuning_config",
+        lambda config: tuning_config(config).model_copy(update={"epochs": 2}),
     )
     yield
     patch.undo()
@@ -74,10 +74,10 @@ def experiment(home, short):
         dataset=open_dataset(home / "data"),
         scans=read_scanset(home / "scans.h5"),
         scans_sha256=file_sha256(home / "scans.h5"),
-        recipe=load_recipe(home / "quick.yaml"),
+        config=load_config(home / "quick.yaml"),
         folds=2,
         out=home / "results",
-        machine=MACHINE,
+        device=DEVICE,
         command="synthgen experiment",
     )
 
@@ -154,23 +154,26 @@ def test_the_weights_alone_tell_one_network_from_another(experiment, results, tm
 def test_fine_tuning_starts_from_the_weights_and_from_scratch_alike(experiment, results):
     tuned, real = (load_checkpoint(experiment.out / "networks" / f"mask-{kind}-1") for kind in ("ft", "real"))
 
-    assert tuned.recipe == real.recipe
+    assert tuned.config == real.config
     assert [data.kind for data in tuned.history] == ["dataset", "scan set"]
     assert [data.kind for data in real.history] == ["scan set"]
-    assert tuned.place.updates == real.place.updates
+    assert tuned.place.steps == real.place.steps
 
 
 def test_gradients_are_clipped_on_depth_alone(experiment):
-    assert (experiment.tuning("mask").recipe.clip, experiment.tuning("depth").recipe.clip) == (None, 1.0)
-    own = replace(experiment, tune=experiment.recipe)
-    assert (own.tuning("depth").recipe.clip, own.tuning("depth").recipe.input) == (None, "depth")
+    assert (experiment.tuning("mask").config.clip_grad_norm, experiment.tuning("depth").config.clip_grad_norm) == (
+        None,
+        1.0,
+    )
+    own = replace(experiment, tune=experiment.config)
+    assert (own.tuning("depth").config.clip_grad_norm, own.tuning("depth").config.input) == (None, "depth")
 
 
 def test_a_network_learns_the_scans_it_is_tuned_to(home):
     scans = read_scanset(home / "scans.h5")
-    recipe = Recipe(epochs=40, dropout=0.0, artefacts=False)
-    network = tune(Tuning(scans, "", "scans", recipe, MACHINE), (0, 1, 2, 3))
-    found = predict(network, scans.scans, MACHINE).points_px
+    config = TrainingConfig(epochs=40, dropout=0.0, artefacts=False)
+    network = tune(Tuning(scans, "", "scans", config, DEVICE), (0, 1, 2, 3))
+    found = predict(network, scans.scans, DEVICE).points_px
 
     assert np.linalg.norm(found - scans.stacked("landmarks_px"), axis=2).mean() < 8
 
@@ -194,7 +197,7 @@ def test_folds_are_put_back_in_order():
 
 def test_the_commands_go_from_scans_to_landmarks(home, experiment, results, capsys, monkeypatch, tmp_path):
     init, image = experiment.out / "networks" / "mask-syn", home / "phantoms" / "hand-000000000.nii.gz"
-    tune_it = ["finetune", "--scans", home / "scans.h5", "--folds", "2", "--recipe", home / "tune.yaml"]
+    tune_it = ["finetune", "--scans", home / "scans.h5", "--folds", "2", "--config", home / "tune.yaml"]
 
     status, out, _ = call_here(capsys, monkeypatch, *tune_it, "--init", init, "--out", tmp_path / "ft")
 
@@ -243,7 +246,7 @@ def test_the_commands_go_from_scans_to_landmarks(home, experiment, results, caps
         (["finetune", "--scans", "{home}/scans.h5", "--folds", "9", "--out", "{tmp}/x"], "--folds"),
         (["finetune", "--scans", "{home}/none.h5", "--out", "{tmp}/x"], "none.h5"),
         (["train", "--data", "{tmp}", "--out", "{tmp}/x"], "is no dataset folder"),
-        (["train", "--data", "{home}/data", "--recipe", "quick_hnd", "--out", "{tmp}/x"], "quick_hand"),
+        (["train", "--data", "{home}/data", "--config", "quick_hnd", "--out", "{tmp}/x"], "quick_hand"),
         (["predict", "a.nii", "--model", "{tmp}", "--spec", "hand", "--out", "{tmp}/a.csv"], "checkpoint.json"),
     ],
 )

@@ -22,8 +22,8 @@ from synthgen.specs.files import load_spec
 from synthgen.training.experiments.domain_gap import has_own_test_split, own_test_error
 from synthgen.training.experiments.tuning import predict_block
 from synthgen.training.loop.checkpoint import load_checkpoint
-from synthgen.training.loop.config import load_recipe
-from synthgen.training.loop.device import Machine
+from synthgen.training.loop.config import load_config
+from synthgen.training.loop.device import Device
 from synthgen.training.scans.scan_set import read_scanset
 from synthgen.training.streaming.packed_samples import join_blocks
 from synthgen.training.streaming.shard_cache import ShardBlocks
@@ -75,19 +75,19 @@ def threshold_low(table: Path) -> Path:
 
 def make_experiment(root: Path, seed: int) -> Home:
     """Go from two specs to the results of the experiment."""
-    recipe, tune = root / "recipe.yaml", root / "tune.yaml"
+    config, tune = root / "config.yaml", root / "tune.yaml"
     root.mkdir(exist_ok=True)
-    for path in (recipe, tune):
+    for path in (config, tune):
         path.write_text((FILES / path.name).read_text(encoding="utf-8") + f"seed: {seed}\n", encoding="utf-8")
     synthgen("render", "--spec", YOUNG, "--seed", seed, "--workers", 2, "--out", root / "data")
-    synthgen("train", "--data", root / "data", "--recipe", recipe, "--out", root / "syn", "--device", "cpu")
+    synthgen("train", "--data", root / "data", "--config", config, "--out", root / "syn", "--device", "cpu")
     options = ["-n", PHANTOMS, "--spacing-mm", 2, "--seed", seed + 1000]
     synthgen("scans", "phantom", "--spec", OLD, *options, "--out", root / "phantoms")
     table = threshold_low(root / "phantoms" / "scans.csv")
     synthgen("scans", "build", table, "--spec", YOUNG, "--out", root / "scans.h5")
     told = synthgen(
         "experiment", "--data", root / "data", "--scans", root / "scans.h5", "--init", root / "syn", "--folds", 3,
-        "--recipe", recipe, "--tune-recipe", tune, "--no-depth", "--out", root / "results", "--device", "cpu",
+        "--config", config, "--tune-config", tune, "--no-depth", "--out", root / "results", "--device", "cpu",
     )  # fmt: skip
     return Home(root, told)
 
@@ -110,12 +110,12 @@ def test_shapes_and_poses_of_renderings_and_scans_do_not_meet(home):
     tables = [pq.read_table(path) for path in (home.root / "data" / "labels").glob("*.parquet")]
     young = [row for table in tables for row in table.select(["shape", "pose"]).to_pylist()]
     scene = phantom_scene(load_spec(str(OLD), {"seed": 1000}))
-    old = [scene.recipe(index) for index in range(PHANTOMS)]
+    old = [scene.config(index) for index in range(PHANTOMS)]
 
     assert len(young) == 5000
     for part, names in (("shape", SHAPE), ("pose", POSE)):
         for name in names:
-            here, there = [row[part][name] for row in young], [getattr(recipe, part)[name] for recipe in old]
+            here, there = [row[part][name] for row in young], [getattr(config, part)[name] for config in old]
             assert max(here) < min(there) or max(there) < min(here), (name, max(here), min(there))
 
 
@@ -142,39 +142,39 @@ def test_the_gap_is_there_and_fine_tuning_narrows_it(home, record_property):
 
 
 def test_networks_from_real_scans_and_fine_tuned_ones_are_trained_alike(home):
-    asked = load_recipe(home.root / "tune.yaml")
+    asked = load_config(home.root / "tune.yaml")
     cards = [
         load_checkpoint(home.root / "results" / "networks" / f"mask-{kind}-{fold}")
         for kind in ("real", "ft")
         for fold in (1, 2, 3)
     ]
 
-    assert all(card.recipe == asked for card in cards)
-    assert {card.place.updates for card in cards} == {asked.epochs}
+    assert all(card.config == asked for card in cards)
+    assert {card.place.steps for card in cards} == {asked.epochs}
 
 
-def test_a_recipe_of_another_network_cannot_tune(home, tmp_path):
+def test_a_config_of_another_network_cannot_tune(home, tmp_path):
     (tmp_path / "heatmap.yaml").write_text("arch: heatmap\n", encoding="utf-8")
-    options = ["--data", home.root / "data", "--scans", home.root / "scans.h5", "--recipe", home.root / "recipe.yaml"]
-    arguments = ["experiment", *options, "--tune-recipe", tmp_path / "heatmap.yaml", "--out", tmp_path / "out"]
+    options = ["--data", home.root / "data", "--scans", home.root / "scans.h5", "--config", home.root / "config.yaml"]
+    arguments = ["experiment", *options, "--tune-config", tmp_path / "heatmap.yaml", "--out", tmp_path / "out"]
 
     done = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
 
-    assert str(done.exception) == "--tune-recipe: its arch is heatmap, not paper; give one that fits --recipe"
+    assert str(done.exception) == "--tune-config: its arch is heatmap, not paper; give one that fits --config"
     assert not (tmp_path / "out").exists()
 
 
 def test_the_error_on_the_test_split_is_that_of_its_predictions(home):
-    dataset, machine = open_dataset(home.root / "data"), Machine(threads=0)
+    dataset, device = open_dataset(home.root / "data"), Device(threads=0)
     network = load_checkpoint(home.root / "syn")
-    clean = replace(network, recipe=network.recipe.changed(artefacts=False))
+    clean = replace(network, config=network.config.changed(artefacts=False))
     blocks = ShardBlocks(dataset, "test", "mask")
     block = join_blocks([blocks.block(number) for number in range(len(blocks.sizes))])
-    distances = np.linalg.norm(predict_block(clean, block, machine).points_px - block.landmarks_px, axis=2)
+    distances = np.linalg.norm(predict_block(clean, block, device).points_px - block.landmarks_px, axis=2)
 
     assert len(block) == 100
-    assert own_test_error(dataset, clean, machine) == pytest.approx(distances.mean(), rel=1e-4)
-    assert home.results["gap"]["test_px"] == pytest.approx(own_test_error(dataset, network, machine), rel=1e-4)
+    assert own_test_error(dataset, clean, device) == pytest.approx(distances.mean(), rel=1e-4)
+    assert home.results["gap"]["test_px"] == pytest.approx(own_test_error(dataset, network, device), rel=1e-4)
 
 
 def test_a_network_has_a_test_split_of_its_own_only_in_its_dataset(home):

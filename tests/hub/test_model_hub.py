@@ -39,15 +39,15 @@ from synthgen.training.loop.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from synthgen.training.loop.config import Recipe
-from synthgen.training.loop.device import Machine
+from synthgen.training.loop.config import TrainingConfig
+from synthgen.training.loop.device import Device
 from synthgen.training.networks.paper_net import build_model
 from synthgen.training.scans.table import settings_of
 
 DOMAIN = Domain.of_spec(load_spec("hand"))
-RECIPE = Recipe(name="tiny", arch="heatmap", epochs=1, dropout=0.0, artefacts=False)
+CONFIG = TrainingConfig(name="tiny", arch="heatmap", epochs=1, dropout=0.0, artefacts=False)
 RENDERINGS = TrainedOn("dataset", "synthgen-hand-v1", "ab" * 32)
-MACHINE = Machine(threads=0)
+DEVICE = Device(threads=0)
 VIEW = {"side": "left", "up": "S", "viewed_from": "P"}
 OPTIONS = ["--side", "left", "--up", "S", "--viewed-from", "P"]
 
@@ -57,10 +57,10 @@ def address(request):
     return own_address(request, "model")
 
 
-def network(seed=0, epoch=1, recipe=RECIPE) -> Checkpoint:
-    labels = label_space(DOMAIN, recipe)
-    weights = build_model(recipe.arch, labels, len(DOMAIN.landmarks), recipe.dropout, seed).state_dict()
-    return Checkpoint(DOMAIN, recipe, (RENDERINGS,), Place(epoch, updates=7 + seed), dict(weights), {})
+def network(seed=0, epoch=1, config=CONFIG) -> Checkpoint:
+    labels = label_space(DOMAIN, config)
+    weights = build_model(config.arch, labels, len(DOMAIN.landmarks), config.dropout, seed).state_dict()
+    return Checkpoint(DOMAIN, config, (RENDERINGS,), Place(epoch, steps=7 + seed), dict(weights), {})
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +78,7 @@ def tuned(trained, tmp_path_factory):
     rng = np.random.default_rng(0)
     scans = [volume_scan(f"Erika Mustermann {n}", f"Erika {n}", rng.uniform(20, 70, (5, 2))) for n in range(4)]
     out = tmp_path_factory.mktemp("tuned") / "hand-ft"
-    tuning = Tuning(scan_set(*scans), "cd" * 32, "Mustermann.h5", RECIPE.model_copy(update={"epochs": 2}), MACHINE)
+    tuning = Tuning(scan_set(*scans), "cd" * 32, "Mustermann.h5", CONFIG.model_copy(update={"epochs": 2}), DEVICE)
     finetune(Request(tuning, 2, out, trained), Silent())
     return out
 
@@ -104,7 +104,7 @@ def put(address, folder, paths=None) -> None:
 
 
 def landmarks(model, scan, depth_model=None):
-    found = find_landmarks(scan, settings_of(VIEW), load_networks(model, depth_model, MACHINE))
+    found = find_landmarks(scan, settings_of(VIEW), load_networks(model, depth_model, DEVICE))
     return found.source.tobytes(), found.spread_mm.tobytes(), found.depth_from
 
 
@@ -170,8 +170,8 @@ def test_a_network_that_was_trained_again_replaces_the_one_before(hub, address, 
     new = fetch_model(address, hub=client(), cache=tmp_path)
 
     assert report.deleted == tuple(weights(trained))
-    assert load_checkpoint(new).place.updates == 8
-    assert load_checkpoint(old).place.updates == 7
+    assert load_checkpoint(new).place.steps == 8
+    assert load_checkpoint(old).place.steps == 7
     assert fetch_model(replace(address, revision="v1"), hub=client(), cache=tmp_path) == old
 
 
@@ -254,7 +254,7 @@ def test_only_what_is_ours_goes_and_no_name_of_a_subject(hub, address, folder):
 
 
 def stop_early(root):
-    save_checkpoint(root, replace(network(), place=Place(0, updates=7)))
+    save_checkpoint(root, replace(network(), place=Place(0, steps=7)))
 
 
 def lose_the_results(root):
@@ -355,8 +355,8 @@ def test_a_dataset_another_domain_a_public_repository_and_a_taken_tag_are_refuse
     first = push_model(trained, address, PushOptions(tag="v1"), hub=client())
     checkpoint = network()
     save_checkpoint(tmp_path / "wide", replace(checkpoint, domain=replace(DOMAIN, width=64)))
-    deep = RECIPE.model_copy(update={"input": "depth"})
-    save_checkpoint(tmp_path / "deep", network(recipe=deep))
+    deep = CONFIG.model_copy(update={"input": "depth"})
+    save_checkpoint(tmp_path / "deep", network(config=deep))
     save_checkpoint(tmp_path / "again", network(1))
     mark = hub.mark()
     for root, to, options, line in (
@@ -458,11 +458,11 @@ def never_end(root):
     ("spoil", "line"),
     [
         (pad_the_card, "checkpoint.json: 52.* bytes are too many; it is not what synthgen writes"),
-        (lead_out, "checkpoint.json: its files are not those of this network"),
-        (name_a_pickle, "checkpoint.json: its files are not those of this network"),
+        (lead_out, "checkpoint.json: its files do not fit the network"),
+        (name_a_pickle, "checkpoint.json: its files do not fit the network"),
         (tell_another_digest, "is not what its checkpoint.json says; tell its owner"),
         (swap_the_weights, "is not what its checkpoint.json says; tell its owner"),
-        (tell_a_huge_network, "checkpoint.json: its files are not those of this network"),
+        (tell_a_huge_network, "checkpoint.json: its files do not fit the network"),
         (tell_a_huge_patch, "checkpoint.json: is damaged .a domain's names must be text, its sizes integers up to"),
         (nest_deeply, "checkpoint.json: is damaged"),
         (tell_another_framing, "checkpoint.json: is damaged"),
@@ -544,7 +544,7 @@ def test_the_card_tells_what_the_network_is_and_how_large_its_errors_are(hub, ad
     assert card.data.metrics == list(values)
     for part in (
         "4 scans of 4 subjects", "ab" * 32, "cd" * 32, told["spec_sha256"], "`synthgen-hand-v1`", "in 2 folds",
-        "![Mean error at each landmark](figures/errors.png)", "| `rate.first` | 0.01 |", "not a medical device",
+        "![Mean error at each landmark](figures/errors.png)", "| `lr` | 0.01 |", "not a medical device",
         f"synthgen predict --model hf://{address.repo} scan.nii.gz --side left", "riegler2015anatomical", "Apache-2.0",
         *(f"| {name} |" for name in DOMAIN.landmarks),
     ):  # fmt: skip
@@ -633,7 +633,7 @@ def test_a_fine_tuning_begins_with_a_network_of_the_hub(hub, address, trained, t
     scans = scan_set(*(volume_scan(f"{n}", f"{n}", rng.uniform(20, 70, (5, 2))) for n in range(2)))
     write_scanset(tmp_path / "scans.h5", scans.info, scans.scans)
     (tmp_path / "tune.yaml").write_text("arch: heatmap\nepochs: 1\nartefacts: false\ndropout: 0.0\n")
-    tune = ("finetune", "--scans", "scans.h5", "--folds", "2", "--recipe", "tune.yaml", "--device", "cpu")
+    tune = ("finetune", "--scans", "scans.h5", "--folds", "2", "--config", "tune.yaml", "--device", "cpu")
     done = run(hub, tmp_path, *tune, "--init", f"hf://{address.repo}", "--out", "tuned")
 
     assert done.returncode == 0, done.stderr
@@ -642,11 +642,11 @@ def test_a_fine_tuning_begins_with_a_network_of_the_hub(hub, address, trained, t
 
 @once
 def test_a_network_on_depth_comes_from_the_hub_too(hub, address, tuned, scan, tmp_path):
-    save_checkpoint(tmp_path / "deep", network(recipe=RECIPE.model_copy(update={"input": "depth"})))
+    save_checkpoint(tmp_path / "deep", network(config=CONFIG.model_copy(update={"input": "depth"})))
     push_model(tmp_path / "deep", address, hub=client())
     deep = fetch_model(address, hub=client(), cache=tmp_path / "cache")
 
     assert landmarks(tuned, scan, deep)[2] == "the network on depth"
     assert landmarks(tuned, scan, deep) == landmarks(tuned, scan, tmp_path / "deep")
     with pytest.raises(SynthgenError, match=r"--depth-model: value .*; it sees silhouettes"):
-        load_networks(tuned, tuned, MACHINE)
+        load_networks(tuned, tuned, DEVICE)

@@ -19,20 +19,20 @@ from synthgen.training.loop.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from synthgen.training.loop.config import Recipe
+from synthgen.training.loop.config import TrainingConfig
 from synthgen.training.networks.coordinates import LabelSpace
 from synthgen.training.networks.paper_net import build_model
 
 DOMAIN = Domain("hand", 28, 32, ("thumb", "little"), '{"aspect": "keep", "margin": 0.05}')
-RECIPE = Recipe(name="quick_hand", epochs=3, label_range=0.5)
+CONFIG = TrainingConfig(name="quick_hand", epochs=3, label_range=0.5)
 DATA = TrainedOn("dataset", "synthgen-hand-v1", "ab" * 32)
 
 
-def network(seed: int = 0, updates: int = 7, **changes) -> Checkpoint:
+def network(seed: int = 0, steps: int = 7, **changes) -> Checkpoint:
     weights = build_model("paper", LabelSpace(28, 32), 2, 0.5, seed).state_dict()
-    momentum = {name: tensor * 0.5 for name, tensor in weights.items()}
-    place = Place(epoch=1, position=200, updates=updates, loss_sum=0.1 + 0.2, loss_count=3)
-    return Checkpoint(DOMAIN, RECIPE, (DATA,), place, weights, momentum, **changes)
+    state = {f"momentum_buffer/{name}": tensor * 0.5 for name, tensor in weights.items()}
+    place = Place(epoch=1, position=200, steps=steps, loss_sum=0.1 + 0.2, loss_count=3)
+    return Checkpoint(DOMAIN, CONFIG, (DATA,), place, weights, state, **changes)
 
 
 def card(folder) -> dict:
@@ -58,9 +58,9 @@ def folder(saved, tmp_path):
 def test_what_is_saved_comes_back_exactly(saved):
     was, found = network(), load_checkpoint(saved)
 
-    assert replace(found, weights={}, momentum={}) == replace(was, weights={}, momentum={})
+    assert replace(found, weights={}, optimizer_state={}) == replace(was, weights={}, optimizer_state={})
     assert same_weights(found.weights, was.weights)
-    assert same_weights(found.momentum, was.momentum)
+    assert same_weights(found.optimizer_state, was.optimizer_state)
     assert not found.finished
 
 
@@ -71,9 +71,9 @@ def test_it_says_what_the_network_is_for(saved):
                               "framing": '{"aspect": "keep", "margin": 0.05}'}  # fmt: skip
     assert told["label_range"] == [-0.5, 0.5]
     assert told["history"] == [{"kind": "dataset", "name": "synthgen-hand-v1", "sha256": "ab" * 32}]
-    assert told["recipe"]["arch"] == "paper"
+    assert told["config"]["arch"] == "paper"
     assert sorted(path.name for path in saved.iterdir()) == [
-        "checkpoint.json", "momentum-000000007.safetensors", "weights-000000007.safetensors"
+        "checkpoint.json", "optimizer-000000007.safetensors", "weights-000000007.safetensors"
     ]  # fmt: skip
 
 
@@ -97,11 +97,11 @@ def test_weights_in_another_order_of_memory_are_saved_as_they_are(tmp_path):
 
 
 def test_a_checkpoint_replaces_the_one_before(folder):
-    save_checkpoint(folder, replace(network(1, updates=9), momentum={}))
+    save_checkpoint(folder, replace(network(1, steps=9), optimizer_state={}))
 
     assert sorted(path.name for path in folder.iterdir()) == ["checkpoint.json", "weights-000000009.safetensors"]
     assert same_weights(load_checkpoint(folder).weights, network(1).weights)
-    assert load_checkpoint(folder).momentum == {}
+    assert load_checkpoint(folder).optimizer_state == {}
 
 
 @pytest.mark.parametrize("stop", [0, 1, 2])
@@ -116,11 +116,11 @@ def test_a_save_that_is_cut_off_leaves_the_one_before(folder, monkeypatch, stop)
 
     monkeypatch.setattr(checkpoint_module, "write_file", write)
     with pytest.raises(KeyboardInterrupt):
-        save_checkpoint(folder, network(1, updates=9))
+        save_checkpoint(folder, network(1, steps=9))
     monkeypatch.undo()
 
     assert same_weights(load_checkpoint(folder).weights, network().weights)
-    save_checkpoint(folder, network(1, updates=9))
+    save_checkpoint(folder, network(1, steps=9))
     assert len(list(folder.iterdir())) == 3
 
 
@@ -135,11 +135,11 @@ def test_a_folder_without_one_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"version": 3}, "version 3 is newer than 2, which this program knows; update synthgen"),
+        ({"version": 4}, "version 4 is newer than 3, which this program knows; update synthgen"),
         ({"version": "1"}, "version '1' is newer"),
-        ({"format": "other"}, "is not of a synthgen network"),
+        ({"format": "other"}, "is not a synthgen checkpoint"),
         ({"domain": {"width": 3}}, "is damaged"),
-        ({"recipe": {"arch": "other"}}, "is damaged"),
+        ({"config": {"arch": "other"}}, "is damaged"),
         ({"place": {"epoch": 1, "week": 2}}, "is damaged"),
         ({"files": {}}, "is damaged"),
         ({"history": 3}, "is damaged"),
@@ -153,15 +153,15 @@ def test_the_card_is_checked(folder, changes, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_heatmap_network_whose_maps_meant_something_else_is_refused(tmp_path):
-    recipe, domain = Recipe(arch="heatmap", epochs=1, dropout=0.0), Domain("hand", 32, 28, ("thumb",), "{}")
-    weights = dict(build_model("heatmap", LabelSpace(32, 28), 1, 0.0, 7).state_dict())
-    save_checkpoint(tmp_path, Checkpoint(domain, recipe, (), Place(1), weights, {}))
-    load_checkpoint(tmp_path)
-    rewrite(tmp_path, version=1)
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_checkpoint_of_an_earlier_version_is_refused_with_the_new_keys(folder, version):
+    rewrite(folder, version=version)
 
-    with pytest.raises(CheckpointError, match="is a heatmap network of an earlier kind; train it again"):
-        load_checkpoint(tmp_path)
+    with pytest.raises(
+        CheckpointError,
+        match=rf"checkpoint.json: version {version} is of synthgen 0.1.0 \(recipe is now config, .*\); train it again",
+    ):
+        load_checkpoint(folder)
 
 
 def test_a_card_that_is_no_json_is_refused(folder):
@@ -174,7 +174,7 @@ def test_a_card_that_is_no_json_is_refused(folder):
 def test_a_network_larger_than_its_file_is_refused_before_it_is_made(folder):
     rewrite(folder, domain=card(folder)["domain"] | {"width": 2000, "height": 2000})
 
-    with pytest.raises(CheckpointError, match="its files are not those of this network"):
+    with pytest.raises(CheckpointError, match="its files do not fit the network"):
         load_checkpoint(folder)
 
 
@@ -183,11 +183,11 @@ def test_files_outside_the_folder_are_refused(folder):
     files["weights"]["file"] = "../weights.safetensors"
     rewrite(folder, files=files)
 
-    with pytest.raises(CheckpointError, match="its files are not those of this network"):
+    with pytest.raises(CheckpointError, match="its files do not fit the network"):
         load_checkpoint(folder)
 
 
-@pytest.mark.parametrize("kind", ["weights", "momentum"])
+@pytest.mark.parametrize("kind", ["weights", "optimizer"])
 def test_a_flipped_byte_or_a_missing_file_is_found(folder, kind):
     path = folder / f"{kind}-000000007.safetensors"
     data = bytearray(path.read_bytes())
@@ -196,7 +196,7 @@ def test_a_flipped_byte_or_a_missing_file_is_found(folder, kind):
     with pytest.raises(CheckpointError, match="has changed"):
         load_checkpoint(folder)
     path.write_bytes(data[:-1])
-    with pytest.raises(CheckpointError, match="has not the"):
+    with pytest.raises(CheckpointError, match=r"is not [0-9]+ bytes long, as checkpoint.json says"):
         load_checkpoint(folder)
     path.unlink()
     with pytest.raises(CheckpointError, match="cannot be read"):
@@ -222,11 +222,11 @@ def test_weights_of_another_kind_or_form_are_refused(folder):
         load_checkpoint(folder)
     save_file({**weights, "more": torch.zeros(1)}, path)
     retell(folder)
-    with pytest.raises(CheckpointError, match="are not those of network paper"):
+    with pytest.raises(CheckpointError, match="do not fit network paper"):
         load_checkpoint(folder).model()
     path.write_bytes(b"\xff" * path.stat().st_size)
     retell(folder)
-    with pytest.raises(CheckpointError, match="is no safetensors file"):
+    with pytest.raises(CheckpointError, match="is not a safetensors file"):
         load_checkpoint(folder)
 
 

@@ -6,8 +6,8 @@ import torch
 from synthgen.training.experiments.tuning import predict_block
 from synthgen.training.loop import train as train_module
 from synthgen.training.loop.checkpoint import save_checkpoint
-from synthgen.training.loop.config import Rate, Recipe
-from synthgen.training.loop.device import Machine, find_machine
+from synthgen.training.loop.config import TrainingConfig
+from synthgen.training.loop.device import Device, find_device
 from synthgen.training.loop.job import Keeping, dataset_job
 from synthgen.training.loop.train import train
 from synthgen.training.networks.paper_net import build_model
@@ -16,22 +16,22 @@ from synthgen.training.streaming.shard_cache import ShardBlocks
 
 GPU = pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"))
 PRECISIONS = ("float32", "bfloat16")
-RECIPE = Recipe(
-    epochs=2, samples=140, batch=20, dropout=0.0, rate=Rate(first=0.01), augmentation=Augmentation(rotation_deg=5.0)
+CONFIG = TrainingConfig(
+    epochs=2, samples=140, batch_size=20, dropout=0.0, lr=0.01, augmentation=Augmentation(rotation_deg=5.0)
 )
 ROUNDING = 0.05
 """Part of the way from the first weights by which a rounded training may miss: bfloat16, or TF32 in a GPU's float32."""
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def machine_of(device: str, precision: str = "auto") -> Machine:
-    return find_machine(device, precision, threads=0)
+def device_of(device: str, precision: str = "auto") -> Device:
+    return find_device(device, precision, threads=0)
 
 
 def off(one, reference) -> float:
     """Return how far a network ended from where another did, as a part of the way that this one went."""
-    domain, recipe = reference.domain, reference.recipe
-    first = build_model(recipe.arch, reference.labels, len(domain.landmarks), recipe.dropout, recipe.seed).state_dict()
+    domain, config = reference.domain, reference.config
+    first = build_model(config.arch, reference.labels, len(domain.landmarks), config.dropout, config.seed).state_dict()
     return distance(one.weights, reference.weights) / distance(first, reference.weights)
 
 
@@ -45,9 +45,9 @@ def distance(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> fl
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("device", ["cpu", GPU])
 def test_a_device_trains_nearly_what_the_cpu_trains(dataset, device, precision, arch):
-    recipe = RECIPE.changed(arch=arch, epochs=1)
-    reference = train(dataset_job(dataset, recipe), machine_of("cpu", "float32"))
-    trained = train(dataset_job(dataset, recipe), machine_of(device, precision))
+    config = CONFIG.changed(arch=arch, epochs=1)
+    reference = train(dataset_job(dataset, config), device_of("cpu", "float32"))
+    trained = train(dataset_job(dataset, config), device_of(device, precision))
 
     assert {weights.dtype for weights in trained.weights.values()} == {torch.float32}
     assert {weights.device.type for weights in trained.weights.values()} == {"cpu"}
@@ -58,13 +58,13 @@ def test_a_device_trains_nearly_what_the_cpu_trains(dataset, device, precision, 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
 @pytest.mark.parametrize("device", ["cpu", GPU])
 def test_a_training_goes_on_with_its_dropout_and_momentum(dataset, tmp_path, monkeypatch, device, optimizer):
-    recipe, machine, kept = RECIPE.changed(dropout=0.5, optimizer=optimizer), machine_of(device, "float32"), []
+    config, found, kept = CONFIG.changed(dropout=0.5, optimizer=optimizer), device_of(device, "float32"), []
     monkeypatch.setattr(train_module, "save_checkpoint", lambda _, checkpoint: kept.append(checkpoint))
-    whole = train(dataset_job(dataset, recipe), machine, Keeping(tmp_path / "whole", save_every_s=0))
+    whole = train(dataset_job(dataset, config), found, Keeping(tmp_path / "whole", save_every_s=0))
     monkeypatch.undo()
     save_checkpoint(tmp_path / "run", kept[8])
 
-    resumed = train(dataset_job(dataset, recipe), machine, Keeping(tmp_path / "run"))
+    resumed = train(dataset_job(dataset, config), found, Keeping(tmp_path / "run"))
     assert resumed.place == whole.place
     assert off(resumed, whole) <= (0 if device == "cpu" else ROUNDING)
     assert off(kept[8], whole) > 2 * ROUNDING
@@ -73,9 +73,9 @@ def test_a_training_goes_on_with_its_dropout_and_momentum(dataset, tmp_path, mon
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("device", ["cpu", GPU])
 def test_a_device_predicts_nearly_what_the_cpu_predicts(dataset, device, precision):
-    network = train(dataset_job(dataset, RECIPE), machine_of("cpu"))
+    network = train(dataset_job(dataset, CONFIG), device_of("cpu"))
     block = ShardBlocks(dataset, "test", "mask").block(0)
-    there, here = (predict_block(network, block, machine) for machine in (machine_of(device, precision), Machine()))
+    there, here = (predict_block(network, block, one) for one in (device_of(device, precision), Device()))
 
     assert abs(there.points_px - here.points_px).max() <= 0.1
 
@@ -83,9 +83,9 @@ def test_a_device_predicts_nearly_what_the_cpu_predicts(dataset, device, precisi
 @pytest.mark.slow
 @pytest.mark.parametrize("device", [GPU])
 def test_a_compiled_network_trains_nearly_the_same(dataset, device):
-    recipe = RECIPE.changed(epochs=1)
+    config = CONFIG.changed(epochs=1)
     plain, compiled = (
-        train(dataset_job(dataset, recipe), find_machine(device, compile_model=wanted)) for wanted in (False, True)
+        train(dataset_job(dataset, config), find_device(device, compile_model=wanted)) for wanted in (False, True)
     )
 
     assert off(compiled, plain) <= ROUNDING

@@ -9,8 +9,8 @@ from torch import nn
 from synthgen.errors import SynthgenError
 from synthgen.specs.domain import Domain
 from synthgen.training.loop.checkpoint import Checkpoint, Place, TrainedOn, load_checkpoint, save_checkpoint
-from synthgen.training.loop.config import Recipe
-from synthgen.training.loop.device import Machine
+from synthgen.training.loop.config import TrainingConfig
+from synthgen.training.loop.device import Device
 from synthgen.training.networks.base import landmark_loss
 from synthgen.training.networks.coordinates import LabelSpace
 from synthgen.training.networks.heatmap_net import HeatmapNet
@@ -162,13 +162,13 @@ def test_a_patch_that_is_too_small_is_refused():
 
 
 def test_a_checkpoint_brings_it_back(tmp_path):
-    recipe = Recipe(arch="heatmap", epochs=1, dropout=0.0)
+    config = TrainingConfig(arch="heatmap", epochs=1, dropout=0.0)
     domain = Domain("hand", 32, 28, ("thumb", "index"), "{}")
     model = build_model("heatmap", LabelSpace(32, 28), 2, 0.0, 7).eval()
     history = (TrainedOn("dataset", "some hands", "0" * 64),)
-    save_checkpoint(tmp_path, Checkpoint(domain, recipe, history, Place(1), dict(model.state_dict()), {}))
+    save_checkpoint(tmp_path, Checkpoint(domain, config, history, Place(1), dict(model.state_dict()), {}))
     images = torch.rand(3, 1, 28, 32, generator=torch.Generator().manual_seed(0))
-    again = Machine().place(load_checkpoint(tmp_path).model())
+    again = Device().place(load_checkpoint(tmp_path).model())
 
     with torch.no_grad():
         assert torch.allclose(again(images), model(images), atol=1e-5)

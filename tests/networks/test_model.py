@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from synthgen.errors import SpecError, SynthgenError
-from synthgen.training.experiments.tuning import tuning_recipe
-from synthgen.training.loop.config import Rate, Recipe, load_recipe, recipe_names
-from synthgen.training.loop.device import Machine
+from synthgen.training.experiments.tuning import tuning_config
+from synthgen.training.loop.config import TrainingConfig, config_names, load_config
+from synthgen.training.loop.device import Device
 from synthgen.training.loop.optimizer import build_optimizer
 from synthgen.training.loop.out_of_memory import is_out_of_memory, largest_batch
 from synthgen.training.loop.train import train_step
@@ -146,29 +146,29 @@ def test_labels_and_landmarks_are_each_others_inverse(reach, depth, width, heigh
         assert np.array_equal(labels.reshape(-1, 3, 3)[:, :, 2], points[:, :, 2])
 
 
-# The rate, and an update
+# The learning rate, and a step
 
 
 def test_the_papers_rate_falls_after_each_epoch():
-    rate = load_recipe("paper_hand").rate
+    config = load_config("paper_hand")
 
-    assert [rate.at(epoch, 30, 0.7) for epoch in (0, 1, 2)] == pytest.approx([0.01, 0.007943, 0.0063091249])
-    assert rate.at(29, 30, 0.0) == pytest.approx(1.2576e-5, rel=1e-4)
+    assert [config.lr_at(epoch, 0.7) for epoch in (0, 1, 2)] == pytest.approx([0.01, 0.007943, 0.0063091249])
+    assert config.lr_at(29, 0.0) == pytest.approx(1.2576e-5, rel=1e-4)
 
 
 def test_the_rate_of_fine_tuning_falls_once():
-    rate = Rate(first=0.01, drop=0.1, drop_after=(500,))
+    config = tuning_config(load_config("paper_hand"))
 
-    assert [rate.at(epoch, 700, 0.5) for epoch in (0, 499, 500, 699)] == pytest.approx([0.01, 0.01, 0.001, 0.001])
+    assert [config.lr_at(epoch, 0.5) for epoch in (0, 499, 500, 699)] == pytest.approx([0.01, 0.01, 0.001, 0.001])
 
 
 def test_the_quick_rate_ends_at_the_papers_last():
-    rate = load_recipe("quick_hand").rate
-    rates = [rate.at(epoch, 6, part) for epoch in range(6) for part in (0, 0.5)]
+    config = load_config("quick_hand")
+    rates = [config.lr_at(epoch, part) for epoch in range(6) for part in (0, 0.5)]
 
     assert rates[0] == 0.0003
-    assert rate.at(3, 6, 0) == pytest.approx((0.0003 + 1.2576e-5) / 2)
-    assert rate.at(5, 6, 1) == pytest.approx(0.01 * 0.7943**29, rel=1e-4)
+    assert config.lr_at(3, 0) == pytest.approx((0.0003 + 1.2576e-5) / 2)
+    assert config.lr_at(5, 1) == pytest.approx(0.01 * 0.7943**29, rel=1e-4)
     assert rates == sorted(rates, reverse=True)
 
 
@@ -183,14 +183,14 @@ class Line(LandmarkNet):
         return images[:, 0, 0, :1] * self.weight
 
 
-def test_updates_are_sgd_with_momentum_by_hand():
+def test_steps_are_sgd_with_momentum_by_hand():
     model, rates, weight, speed = Line(), (0.1, 0.05, 0.02), 2.0, 0.0
-    optimizer = build_optimizer(model, Recipe())
+    optimizer = build_optimizer(model, TrainingConfig())
     batch = Batch(torch.tensor([1, 3], dtype=torch.uint8).reshape(2, 1, 1, 1), torch.tensor([[1.0], [0.5]]),
                   torch.zeros(2), torch.zeros(2), 2)  # fmt: skip
     for rate in rates:
         optimizer.param_groups[0]["lr"] = rate
-        loss = train_step(model, optimizer, batch, Machine(channels_last=False))
+        loss = train_step(model, optimizer, batch, Device(channels_last=False))
         errors = [weight - 1, 3 * weight - 0.5]
         gradient = (errors[0] + 3 * errors[1]) / 2
         assert math.isclose(float(loss), 0.25 * (errors[0] ** 2 + errors[1] ** 2), rel_tol=1e-6)
@@ -199,13 +199,16 @@ def test_updates_are_sgd_with_momentum_by_hand():
         assert math.isclose(model.weight.item(), weight, rel_tol=1e-5)
 
 
-def test_updates_of_adam_by_hand():
-    model, recipe = Line(), Recipe(optimizer="adam", rate=Rate(first=0.1), momentum=0.8, squares=0.9, weight_decay=0.5)
-    optimizer, weight, speed, squares = build_optimizer(model, recipe), 2.0, 0.0, 0.0
+def test_steps_of_adam_by_hand():
+    model, config = (
+        Line(),
+        TrainingConfig(optimizer="adam", lr=0.1, betas=(0.8, 0.9), weight_decay=0.5),
+    )
+    optimizer, weight, speed, squares = build_optimizer(model, config), 2.0, 0.0, 0.0
     batch = Batch(torch.ones(1, 1, 1, 1, dtype=torch.uint8), torch.tensor([[1.0]]), torch.zeros(1), torch.zeros(1), 1)
     for step in range(1, 5):
         gradient = weight - 1
-        train_step(model, optimizer, batch, Machine(channels_last=False))
+        train_step(model, optimizer, batch, Device(channels_last=False))
         speed, squares = 0.8 * speed + 0.2 * gradient, 0.9 * squares + 0.1 * gradient**2
         move = speed / (1 - 0.8**step) / (math.sqrt(squares / (1 - 0.9**step)) + 1e-8)
         weight = weight * (1 - 0.1 * 0.5) - 0.1 * move
@@ -219,73 +222,84 @@ def test_a_long_gradient_is_shortened(clip, step):
     batch = Batch(torch.tensor([1, 3], dtype=torch.uint8).reshape(2, 1, 1, 1), torch.tensor([[1.0], [4.1666667]]),
                   torch.zeros(2), torch.zeros(2), 2)  # fmt: skip
 
-    train_step(model, optimizer, batch, Machine(channels_last=False), clip)
+    train_step(model, optimizer, batch, Device(channels_last=False), clip)
 
     assert math.isclose(model.weight.item(), 2 - step, rel_tol=1e-5)
 
 
-# Recipes
+# Training configs
 
 
 @pytest.mark.parametrize(("inputs", "clip"), [("mask", None), ("depth", 1.0)])
 def test_fine_tuning_is_the_papers_whatever_came_before(inputs, clip):
-    tuning = tuning_recipe(load_recipe("quick_hand").changed(input=inputs, optimizer="adam"))
+    tuning = tuning_config(load_config("quick_hand").changed(input=inputs, optimizer="adam"))
 
-    assert (tuning.optimizer, tuning.epochs, tuning.batch, tuning.momentum) == ("sgd", 700, 100, 0.9)
-    assert tuning.clip == clip
-    assert [tuning.rate.at(epoch, 700, 0.5) for epoch in (0, 499)] == [0.01, 0.01]
-    assert math.isclose(tuning.rate.at(500, 700, 0.0), 0.001)
+    assert (tuning.optimizer, tuning.epochs, tuning.batch_size, tuning.momentum) == ("sgd", 700, 100, 0.9)
+    assert tuning.clip_grad_norm == clip
+    assert [tuning.lr_at(epoch, 0.5) for epoch in (0, 499)] == [0.01, 0.01]
+    assert math.isclose(tuning.lr_at(500, 0.0), 0.001)
 
 
-def test_the_built_in_recipes_are_those_of_the_paper():
-    assert recipe_names() == ("paper_body", "paper_hand", "quick_body", "quick_hand", "quick_heatmap")
-    for name in recipe_names():
-        recipe = load_recipe(name)
+def test_the_built_in_configs_are_those_of_the_paper():
+    assert config_names() == ("paper_body", "paper_hand", "quick_body", "quick_hand", "quick_heatmap")
+    for name in config_names():
+        config = load_config(name)
         quick, heatmap = name.startswith("quick"), name.endswith("heatmap")
         adam = quick and not heatmap
-        assert (recipe.arch, recipe.dropout) == (("heatmap", 0.0) if heatmap else ("paper", 0.5))
-        assert (recipe.batch, recipe.momentum, recipe.label_range) == (100, 0.9, 1.0)
-        assert (recipe.weight_decay, recipe.clip) == (0.0, None)
-        assert (recipe.optimizer, recipe.rate.first) == (("adam", 0.0003) if adam else ("sgd", 0.01))
-        assert (recipe.epochs, recipe.samples) == ((2 if heatmap else 6, 60_000) if quick else (30, None))
-        assert recipe.rate.decay == (1.0 if quick else 0.7943)
-        assert (recipe.augmentation is not None) == quick
+        assert (config.arch, config.dropout) == (("heatmap", 0.0) if heatmap else ("paper", 0.5))
+        assert (config.batch_size, config.label_range) == (100, 1.0)
+        assert (config.momentum, config.betas) == ((None, (0.9, 0.99)) if adam else (0.9, None))
+        assert (config.weight_decay, config.clip_grad_norm) == (0.0, None)
+        assert (config.optimizer, config.lr) == (("adam", 0.0003) if adam else ("sgd", 0.01))
+        assert (config.epochs, config.samples) == ((2 if heatmap else 6, 60_000) if quick else (30, None))
+        assert config.lr_schedule.kind == ("cosine" if quick else "exponential")
+        assert (config.augmentation is not None) == quick
 
 
 def test_a_file_of_ones_own_is_read(tmp_path):
     path = tmp_path / "mine.yaml"
-    path.write_text("epochs: 2\nlabel_range: 0.5\naugmentation: {rotation_deg: 10}\nrate: {first: 0.1, decay: 0.5}\n")
-    recipe = load_recipe(path)
+    path.write_text(
+        "epochs: 2\nlabel_range: 0.5\naugmentation: {rotation_deg: 10}\n"
+        "lr: 0.1\nlr_schedule: {kind: exponential, gamma: 0.5}\n"
+    )
+    config = load_config(path)
 
-    assert recipe == Recipe(name="mine", epochs=2, label_range=0.5, augmentation={"rotation_deg": 10.0},
-                            rate=Rate(first=0.1, decay=0.5))  # fmt: skip
-    assert recipe.changed(input="depth", epochs=None) == recipe.model_copy(update={"input": "depth"})
+    assert config == TrainingConfig(name="mine", epochs=2, label_range=0.5, augmentation={"rotation_deg": 10.0},
+                            lr=0.1, lr_schedule={"kind": "exponential", "gamma": 0.5})  # fmt: skip
+    assert config.changed(input="depth", epochs=None) == config.model_copy(update={"input": "depth"})
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("epoch: 3", 'mine.yaml:1: epoch: unknown key; did you mean "epochs"?'),
-        ("batch: many", 'mine.yaml:1: batch: value "many"; give a whole number'),
+        ("batch_size: many", 'mine.yaml:1: batch_size: value "many"; give a whole number'),
         ("epochs: 3\nlabel_range: 2", "mine.yaml:2: label_range: value 2; give 1 or 0.5"),
-        ("rate: {first: 0}", "rate.first: value 0; give a number above 0"),
-        ("rate: {last: 0.1, decay: 0.5}", "rate: stands beside decay or drop; keep one way to fall"),
+        ("lr: 0", "mine.yaml:1: lr: value 0; give a number above 0"),
+        ("lr_schedule: {kind: cosine, final: 0}", "mine.yaml:1: lr_schedule.final: value 0; give a number above 0"),
+        ("lr_schedule: {kind: cos}", 'lr_schedule: unknown kind "cos"; did you mean "cosine"?'),
+        ("optimizer: adam\nmomentum: 0.9", "yaml:2: momentum: optimizer adam does not have it; remove it, or"),
+        ("betas: [0.9, 0.99]", "mine.yaml:1: betas: optimizer sgd does not have it; remove it, or give momentum"),
+        ("seed: 1\nbatch: 100", "mine.yaml:2: batch: was renamed; use batch_size"),
+        ("clip: 1.0", "mine.yaml:1: clip: was renamed; use clip_grad_norm"),
+        ("optimizer: adam\nsquares: 0.99", "mine.yaml:2: squares: was renamed; use betas (momentum and squares)"),
+        ("rate: {first: 0.1, last: 0.01}", "mine.yaml:1: rate: was renamed; use lr (rate.first) and lr_schedule"),
         ("momentum: 1", "momentum: value 1; give a number below 1"),
         ("input: both", 'input: value "both"; use one of: mask, depth'),
         ("augmentation: {mirror: 1}", 'augmentation.mirror: unknown key'),
     ],
 )  # fmt: skip
-def test_recipes_are_checked(tmp_path, text, message):
+def test_configs_are_checked(tmp_path, text, message):
     (tmp_path / "mine.yaml").write_text(text)
 
     with pytest.raises(SpecError) as caught:
-        load_recipe(tmp_path / "mine.yaml")
+        load_config(tmp_path / "mine.yaml")
     assert message in str(caught.value)
 
 
-def test_an_unknown_recipe_is_told_with_the_nearest():
+def test_an_unknown_config_is_told_with_the_nearest():
     with pytest.raises(SpecError, match=r'quick_hands: no such file.*did you mean "quick_hand"'):
-        load_recipe("quick_hands")
+        load_config("quick_hands")
 
 
 # Memory

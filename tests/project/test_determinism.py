@@ -20,7 +20,7 @@ from synthgen.generator.dataset.folder import DatasetFolder, open_folder
 from synthgen.generator.pipeline import open_pipeline
 from synthgen.generator.runs.options import RunOptions
 from synthgen.generator.runs.progress import Progress, RunReport
-from synthgen.generator.runs.resources import Machine
+from synthgen.generator.runs.resources import Resources
 from synthgen.generator.runs.run import run
 from synthgen.progress import Silent
 from synthgen.specs.files import load_spec
@@ -35,7 +35,7 @@ HANDS, BODIES, MORE_HANDS = 170, 60, 230
 
 @pytest.fixture(autouse=True)
 def room_for_three_workers(monkeypatch):
-    monkeypatch.setattr(resources, "this_machine", lambda: Machine(cores=3, memory=10**10))
+    monkeypatch.setattr(resources, "this_machine", lambda: Resources(cores=3, memory=10**10))
 
 
 def render(out: Path, spec: ResolvedSpec, listener: Silent | None = None, **options) -> RunReport:

@@ -75,15 +75,15 @@ def test_a_sheet_of_a_spec_for_blender_says_which_engine_drew_it(call, tmp_path)
 
 
 def test_a_network_is_trained_with_nothing_stored(call, tmp_path):
-    recipe = tmp_path / "tiny.yaml"
-    recipe.write_text("arch: heatmap\nepochs: 1\nbatch: 4\nsamples: 8\n")
+    config = tmp_path / "tiny.yaml"
+    config.write_text("arch: heatmap\nepochs: 1\nbatch_size: 4\nsamples: 8\n")
     spec = tmp_path / "few.yaml"
     spec.write_text(call("spec", "init", "hand", "--out", "-").stdout.replace("count: 2200000", "count: 40"))
     run = tmp_path / "run"
-    done = call("train", "--spec", str(spec), "--steps", "2", "--recipe", str(recipe), "--out", str(run))
+    done = call("train", "--spec", str(spec), "--steps", "2", "--config", str(config), "--out", str(run))
 
     assert done.returncode == 0, done.stderr
-    assert "1 epochs, 2 updates" in done.stdout
+    assert "1 epochs, 2 steps" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def start(tmp_path):
     def begin(*, hang: bool) -> subprocess.Popen:
         script = tmp_path / "command.py"
         script.write_text(SCRIPT.format(paths=import_paths(__file__), folder=str(tmp_path), hang=hang))
-        options = ["--steps", "400", "--workers", "2", "--recipe", "quick_hand", "--device", "cpu"]
+        options = ["--steps", "400", "--workers", "2", "--config", "quick_hand", "--device", "cpu"]
         command = [sys.executable, script, "train", "--spec", "hand", *options, "--out", tmp_path / "run"]
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         begun.append(subprocess.Popen(command, start_new_session=True, **pipes))

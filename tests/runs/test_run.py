@@ -20,7 +20,7 @@ from synthgen.errors import ClusterError, DatasetError, SynthgenError
 from synthgen.generator.dataset.clear import clear_dataset
 from synthgen.generator.runs.options import RunOptions, check_target, select_shards
 from synthgen.generator.runs.progress import Board, Progress, RunReport
-from synthgen.generator.runs.resources import WORKER_MEMORY, Machine, disk_needed, fit_workers, memory_left
+from synthgen.generator.runs.resources import WORKER_MEMORY, Resources, disk_needed, fit_workers, memory_left
 from synthgen.generator.runs.run import run
 from synthgen.generator.runs.worker import ShardOutcome
 from synthgen.quantities import byte_size, duration
@@ -101,7 +101,7 @@ class Recorder:
 def test_any_number_of_workers_makes_the_same_bytes(reference, tmp_path, workers, monkeypatch):
     import synthgen.generator.runs.resources as resources
 
-    monkeypatch.setattr(resources, "this_machine", lambda: Machine(cores=8, memory=10**10))
+    monkeypatch.setattr(resources, "this_machine", lambda: Resources(cores=8, memory=10**10))
     report = go(tmp_path / "data", workers=workers)
 
     assert report.workers == workers
@@ -399,14 +399,14 @@ def test_shards_are_named_by_numbers_and_ranges():
 
 
 def test_workers_are_lowered_to_what_fits_with_a_reason():
-    machine = Machine(cores=4, memory=5 * WORKER_MEMORY)
+    machine = Resources(cores=4, memory=5 * WORKER_MEMORY)
 
     assert fit_workers(2, 16, machine) == (2, None)
     assert fit_workers(64, 16, machine)[0] == 4
     assert "4 cores" in fit_workers(64, 16, machine)[1]
     assert fit_workers(64, 3, machine)[1] == "workers: 3 instead of 64: 3 shards to render"
-    assert fit_workers(64, 16, Machine(64, 2 * WORKER_MEMORY + 1))[0] == 2
-    n, line = fit_workers(4, 16, Machine(64, 100_000_000))
+    assert fit_workers(64, 16, Resources(64, 2 * WORKER_MEMORY + 1))[0] == 2
+    n, line = fit_workers(4, 16, Resources(64, 100_000_000))
     assert n == 1
     assert "memory is short" in line
     with pytest.raises(DatasetError, match="--workers: value 0"):

@@ -37,8 +37,8 @@ from synthgen.remote.hub_files import Change
 from synthgen.remote.progress import Meter
 from synthgen.remote.resume import PassingError, Patience, Wanted, pour
 from synthgen.remote.web import WebFolder
-from synthgen.training.loop.config import Rate, Recipe
-from synthgen.training.loop.device import Machine
+from synthgen.training.loop.config import TrainingConfig
+from synthgen.training.loop.device import Device
 from synthgen.training.loop.job import dataset_job
 from synthgen.training.loop.train import train
 from synthgen.training.streaming.shard_cache import ShardBlocks
@@ -126,12 +126,12 @@ def test_blocks_from_elsewhere_are_those_of_the_folder(where, keeping, balls, si
 
 @pytest.mark.slow
 def test_a_network_trained_from_elsewhere_has_the_same_weights(balls, site, hub, cache):
-    recipe = Recipe(epochs=2, samples=140, batch=20, rate=Rate(first=0.01))
+    config = TrainingConfig(epochs=2, samples=140, batch_size=20, lr=0.01)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         trained = [
-            train(dataset_job(open_dataset(address, cache), recipe), Machine(threads=0)).weights
+            train(dataset_job(open_dataset(address, cache), config), Device(threads=0)).weights
             for address in (balls, site.url, "hf://datasets/tester/balls")
         ]
     finally:
@@ -562,9 +562,9 @@ def test_a_source_works_in_another_process(where, site, hub, cache):
 
 @pytest.mark.slow
 def test_the_command_trains_from_an_address(site, tmp_path):
-    recipe = tmp_path / "tiny.yaml"
-    recipe.write_text("epochs: 1\nsamples: 60\nbatch: 20\n")
-    options = ["--data", site.url, "--recipe", recipe, "--device", "cpu", "--cache", tmp_path / "cache"]
+    config = tmp_path / "tiny.yaml"
+    config.write_text("epochs: 1\nsamples: 60\nbatch_size: 20\n")
+    options = ["--data", site.url, "--config", config, "--device", "cpu", "--cache", tmp_path / "cache"]
 
     def run(*more):
         return call("train", *options, "--out", tmp_path / "run", *more)

@@ -68,7 +68,7 @@ class Report:
     command: str
     """That makes the same results again."""
     facts: tuple[tuple[str, str], ...]
-    """What was run: names and values, such as the recipe, the data and the folds."""
+    """What was run: names and values, such as the training config, the data and the folds."""
     notes: tuple[str, ...] = ()
     """What a reader must know besides, a paragraph each."""
 

@@ -42,18 +42,18 @@ def finetune(request: Request, listener: Listener) -> Results:
 
     """
     tuning, scans = request.tuning, request.tuning.scans.scans
-    folds = cut_folds([scan.subject for scan in scans], request.folds, tuning.recipe.seed)
+    folds = cut_folds([scan.subject for scan in scans], request.folds, tuning.config.seed)
     initial, found = _initial(request), []
     for number, fold in enumerate(folds, 1):
         listener.say(f"fold {number} of {len(folds)}")
         network = tune(tuning, fold.train, initial, Keeping(request.out / f"fold-{number}"), listener)
-        found.append(predict(network, [scans[row] for row in fold.test], tuning.machine))
+        found.append(predict(network, [scans[row] for row in fold.test], tuning.device))
     listener.say("all scans")
     tune(tuning, tuple(range(len(scans))), initial, Keeping(request.out), listener)
     _write_prior(request.out, scans)
     prediction = merged(found, folds)
     depths = {} if prediction.depth_mm is None else {METHOD: prediction.depth_mm}
-    results = compare_methods(tuning.scans, {METHOD: prediction}, depths, seed=tuning.recipe.seed)
+    results = compare_methods(tuning.scans, {METHOD: prediction}, depths, seed=tuning.config.seed)
     told = results_json(results) | {"folds": len(folds)}
     write_file(request.out / RESULTS, (json.dumps(told, indent=1) + "\n").encode())
     return results
@@ -62,15 +62,15 @@ def finetune(request: Request, listener: Listener) -> Results:
 def _initial(request: Request) -> Checkpoint | None:
     if request.init is None:
         return None
-    given, recipe = load_checkpoint(request.init), request.tuning.recipe
+    given, config = load_checkpoint(request.init), request.tuning.config
     different = given.domain.difference(request.tuning.domain)
     if different:
         raise CheckpointError(f"--init: value {request.init}; it differs from the scans in {different}")
     for field in ("arch", "input", "label_range"):
-        if getattr(given.recipe, field) != getattr(recipe, field):
+        if getattr(given.config, field) != getattr(config, field):
             raise CheckpointError(
-                f"--init: value {request.init}; its {field} is {getattr(given.recipe, field)}, "
-                f"not {getattr(recipe, field)}; give a recipe that fits it"
+                f"--init: value {request.init}; its {field} is {getattr(given.config, field)}, "
+                f"not {getattr(config, field)}; give a config that fits it"
             )
     return given
 

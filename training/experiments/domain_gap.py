@@ -10,7 +10,7 @@ import numpy as np
 from synthgen.datasets.dataset import Dataset
 from synthgen.training.evaluation.errors import Prediction
 from synthgen.training.loop.checkpoint import Checkpoint
-from synthgen.training.loop.device import Machine
+from synthgen.training.loop.device import Device
 from synthgen.training.loop.job import unmoved
 from synthgen.training.loop.train import evaluate
 from synthgen.training.scans.scan_set import ScanSet
@@ -43,15 +43,15 @@ def has_own_test_split(dataset: Dataset, network: Checkpoint) -> bool:
     return unseen and [data.sha256 for data in network.history] == [dataset.sha256]
 
 
-def own_test_error(dataset: Dataset, network: Checkpoint, machine: Machine) -> float:
+def own_test_error(dataset: Dataset, network: Checkpoint, device: Device) -> float:
     """Return the mean error of a network on the first samples of a test split, pixels of the patch.
 
     Raises:
         DatasetError: The split has no samples, or is damaged.
 
     """
-    batches = unmoved(dataset, "test", network.recipe)
-    return evaluate(machine.place(network.model()), batches, network.labels, machine)
+    batches = unmoved(dataset, "test", network.config)
+    return evaluate(device.place(network.model()), batches, network.labels, device)
 
 
 def scans_error(scans: ScanSet, found: Prediction) -> float:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from synthgen.datasets.dataset import Dataset
 from synthgen.errors import SynthgenError
 from synthgen.geometry import Floats
+from synthgen.specs.renamed import EXPERIMENT, renames
 from synthgen.storage.atomic_files import atomic_file, write_file
 from synthgen.training.evaluation.baselines import (
     Neighbours,
@@ -35,10 +36,10 @@ from synthgen.training.evaluation.text_tables import (
     ratio_table,
 )
 from synthgen.training.experiments.domain_gap import Gap, has_own_test_split, own_test_error, scans_error
-from synthgen.training.experiments.tuning import Tuning, domain_of, merged, predict, tune, tuning_recipe
+from synthgen.training.experiments.tuning import Tuning, domain_of, merged, predict, tune, tuning_config
 from synthgen.training.loop.checkpoint import WEIGHTS, Checkpoint, load_card, load_checkpoint
-from synthgen.training.loop.config import Recipe
-from synthgen.training.loop.device import Machine
+from synthgen.training.loop.config import TrainingConfig
+from synthgen.training.loop.device import Device
 from synthgen.training.loop.job import Keeping, Listener, dataset_job
 from synthgen.training.loop.train import train
 from synthgen.training.scans.scan_set import ScanSet
@@ -56,31 +57,31 @@ class Experiment:
     dataset: Dataset
     scans: ScanSet
     scans_sha256: str
-    recipe: Recipe
+    config: TrainingConfig
     folds: Folds
     out: Path
-    machine: Machine
+    device: Device
     init: Path | None = None
     """A network that is trained already."""
     command: str = ""
-    tune: Recipe | None = None
+    tune: TrainingConfig | None = None
     """Of the networks from real scans and of the fine-tuned ones alike; the paper's 700 epochs if left out."""
     depth: bool = True
     """Do the depth experiment too, where the scans have depth."""
 
-    def tune_recipe(self, inputs: Inputs) -> Recipe:
+    def tune_config(self, inputs: Inputs) -> TrainingConfig:
         """Return how networks that look at masks, or at depth, are tuned, from weights and from scratch alike."""
         own = {"input": inputs}
-        return self.tune.model_copy(update=own) if self.tune else tuning_recipe(self.recipe.model_copy(update=own))
+        return self.tune.model_copy(update=own) if self.tune else tuning_config(self.config.model_copy(update=own))
 
     @property
     def cut(self) -> tuple[Fold, ...]:
         """The folds, by subject."""
-        return cut_folds([scan.subject for scan in self.scans.scans], self.folds, self.recipe.seed)
+        return cut_folds([scan.subject for scan in self.scans.scans], self.folds, self.config.seed)
 
     def tuning(self, inputs: Inputs) -> Tuning:
         """Return how networks that look at masks, or at depth, are tuned to the scans."""
-        return Tuning(self.scans, self.scans_sha256, "scan set", self.tune_recipe(inputs), self.machine)
+        return Tuning(self.scans, self.scans_sha256, "scan set", self.tune_config(inputs), self.device)
 
     def identity(self) -> str:
         """What the results depend on, as JSON.
@@ -90,7 +91,7 @@ class Experiment:
         """
         init = [asdict(data) for data in load_checkpoint(self.init).history] if self.init else None
         parts = {"dataset": self.dataset.sha256, "scans": self.scans_sha256, "folds": self.folds, "init": init,
-                 "recipe": self.recipe.model_dump(mode="json")}  # fmt: skip
+                 "config": self.config.model_dump(mode="json")}  # fmt: skip
         if self.init:  # the weights were compared with this digest when they were loaded
             parts[INIT_WEIGHTS] = load_card(self.init).files[WEIGHTS].sha256
         if self.tune:
@@ -113,7 +114,7 @@ def run_experiment(experiment: Experiment, listener: Listener) -> Results:
         depth = _kept(experiment, f"depth {name}", make, listener).depth_mm
         if depth is not None:
             depths[name] = depth
-    results = compare_methods(experiment.scans, found, depths, seed=experiment.recipe.seed)
+    results = compare_methods(experiment.scans, found, depths, seed=experiment.config.seed)
     _write(experiment, found, results, _gap(experiment, found["CNN(syn)"], listener))
     return results
 
@@ -122,16 +123,18 @@ def _begin(experiment: Experiment) -> None:
     different = experiment.dataset.domain.difference(domain_of(experiment.scans.info))
     if different:
         raise SynthgenError(f"--scans: dataset and scan set differ in {different}; build the scans for its spec")
-    tuned = experiment.tune_recipe("mask")
-    field = _unlike(tuned, experiment.recipe)
+    tuned = experiment.tune_config("mask")
+    field = _unlike(tuned, experiment.config)
     if field:
-        here, there = getattr(tuned, field), getattr(experiment.recipe, field)
-        raise SynthgenError(f"--tune-recipe: its {field} is {here}, not {there}; give one that fits --recipe")
+        here, there = getattr(tuned, field), getattr(experiment.config, field)
+        raise SynthgenError(f"--tune-config: its {field} is {here}, not {there}; give one that fits --config")
     experiment.cut  # noqa: B018 (refuses too few subjects before any work)
     plan, identity = experiment.out / PLAN, experiment.identity()
     kept = plan.read_text(encoding="utf-8") if plan.is_file() else identity
     if kept != identity:
         other = _other_weights(kept, identity) if experiment.init else ""
+        if '"recipe":' in kept:
+            other = f" of synthgen 0.1.0 ({renames(EXPERIMENT)})"
         raise SynthgenError(f"--out: value {experiment.out}; it holds another experiment{other}, choose another folder")
     write_file(plan, identity.encode())
 
@@ -149,8 +152,8 @@ def _other_weights(kept: str, identity: str) -> str:
     return " (with other weights of --init)" if weights else " (its weights of --init were not noted then)"
 
 
-def _unlike(one: Recipe, other: Recipe) -> str | None:
-    """Return the first setting by which two recipes are of networks whose weights do not fit each other."""
+def _unlike(one: TrainingConfig, other: TrainingConfig) -> str | None:
+    """Return the first setting by which two configs are of networks whose weights do not fit each other."""
     return next((field for field in ("arch", "label_range") if getattr(one, field) != getattr(other, field)), None)
 
 
@@ -167,14 +170,14 @@ def _methods(experiment: Experiment, listener: Listener) -> Mapping[str, Maker]:
         return mean_annotation(found, points[train_rows])
 
     def forest(train_rows: list[int], test_rows: list[int]) -> Floats:
-        grown = grow_forest(masks[train_rows], points[train_rows], experiment.recipe.seed)
+        grown = grow_forest(masks[train_rows], points[train_rows], experiment.config.seed)
         return grown.predict(masks[test_rows])
 
     return {
         "NN(syn)": lambda: Prediction(_synthetic_neighbours(experiment, masks)),
         "NN(real)": lambda: by_fold(near),
         "RF": lambda: by_fold(forest),
-        "CNN(syn)": lambda: predict(_initial(experiment, "mask", listener), scans.scans, experiment.machine),
+        "CNN(syn)": lambda: predict(_initial(experiment, "mask", listener), scans.scans, experiment.device),
         "CNN(real)": lambda: _tuned(experiment, "mask", None, listener),
         "CNN(ft)": lambda: _tuned(experiment, "mask", _initial(experiment, "mask", listener), listener),
     }
@@ -199,16 +202,16 @@ def _initial(experiment: Experiment, inputs: Inputs, listener: Listener) -> Chec
     if experiment.init is not None and inputs == "mask":
         given = load_checkpoint(experiment.init)
         different = given.domain.difference(domain_of(experiment.scans.info))
-        field = _unlike(given.recipe, experiment.recipe)
+        field = _unlike(given.config, experiment.config)
         if field:
-            different = different or f"{field}, {getattr(given.recipe, field)} there"
-        if different or given.recipe.input != inputs or not given.finished:
+            different = different or f"{field}, {getattr(given.config, field)} there"
+        if different or given.config.input != inputs or not given.finished:
             reason = different or ("what it looks at" if given.finished else "its training, which has not ended")
             raise SynthgenError(f"--init: value {experiment.init}; it differs in {reason}, give another network")
         return given
-    recipe = experiment.recipe.model_copy(update={"input": inputs})
+    config = experiment.config.model_copy(update={"input": inputs})
     folder = experiment.out / "networks" / f"{inputs}-syn"
-    return train(dataset_job(experiment.dataset, recipe), experiment.machine, Keeping(folder), listener)
+    return train(dataset_job(experiment.dataset, config), experiment.device, Keeping(folder), listener)
 
 
 def _gap(experiment: Experiment, found: Prediction, listener: Listener) -> Gap | None:
@@ -218,7 +221,7 @@ def _gap(experiment: Experiment, found: Prediction, listener: Listener) -> Gap |
         network = _initial(experiment, "mask", listener)
         if not has_own_test_split(experiment.dataset, network):
             return None
-        error = own_test_error(experiment.dataset, network, experiment.machine)
+        error = own_test_error(experiment.dataset, network, experiment.device)
         with atomic_file(path) as file:
             np.savez(file, mean_px=error)
         listener.say(str(Gap(error, scans_error(experiment.scans, found))))
@@ -233,13 +236,13 @@ def _tuned(experiment: Experiment, inputs: Inputs, initial: Checkpoint | None, l
         name = f"{inputs}-{'ft' if initial else 'real'}-{number}"
         listener.say(f"{name} of {len(experiment.cut)}")
         network = tune(tuning, fold.train, initial, Keeping(experiment.out / "networks" / name), listener)
-        found.append(predict(network, [experiment.scans.scans[row] for row in fold.test], experiment.machine))
+        found.append(predict(network, [experiment.scans.scans[row] for row in fold.test], experiment.device))
     return merged(found, experiment.cut)
 
 
 def _synthetic_neighbours(experiment: Experiment, masks: NDArray[np.bool_]) -> Floats:
     """Mean annotation of the nearest renderings."""
-    blocks = ShardBlocks(experiment.dataset, "train", "mask", experiment.recipe.samples)
+    blocks = ShardBlocks(experiment.dataset, "train", "mask", experiment.config.samples)
     queries = pack_masks(masks)
     points: list[Floats] = []
     found: Neighbours | None = None
@@ -268,7 +271,7 @@ def _kept(experiment: Experiment, name: str, make: Maker, listener: Listener) ->
 
 
 def _write(experiment: Experiment, predictions: Mapping[str, Prediction], results: Results, gap: Gap | None) -> None:
-    out, recipe, tuned = experiment.out, experiment.recipe, experiment.tune_recipe("mask")
+    out, config, tuned = experiment.out, experiment.config, experiment.tune_config("mask")
     content = results_json(results) | {"gap": gap and asdict(gap) | {"ratio": gap.ratio}}
     write_file(out / "results.json", (json.dumps(content, indent=1) + "\n").encode())
     write_file(out / "errors.csv", errors_csv(experiment.scans, results).encode())
@@ -280,12 +283,12 @@ def _write(experiment: Experiment, predictions: Mapping[str, Prediction], result
         write_file(out / "figures" / f"{figure.name}.png", figure.light)
     facts = (
         ("Renderings", f"{experiment.dataset.title}, manifest {experiment.dataset.sha256[:16]}"),
-        ("Samples used", str(recipe.samples or "all")),
-        ("Network", recipe.arch),
-        ("Training", f"{recipe.epochs} epochs on renderings, {tuned.epochs} on scans"),
+        ("Samples used", str(config.samples or "all")),
+        ("Network", config.arch),
+        ("Training", f"{config.epochs} epochs on renderings, {tuned.epochs} on scans"),
         *((("Gap", str(gap)),) if gap else ()),
         ("Folds", str(experiment.folds)),
-        ("Seed", str(recipe.seed)),
+        ("Seed", str(config.seed)),
     )
     report = Report("Landmarks on real scans", results, figures, experiment.command, facts)
     write_file(out / "report.html", report_html(report).encode())

@@ -16,7 +16,7 @@ from synthgen.training.evaluation.errors import to_source
 from synthgen.training.experiments.cross_validation import read_prior
 from synthgen.training.experiments.tuning import predict_block, scan_block
 from synthgen.training.loop.checkpoint import Checkpoint, check_same_domain, load_checkpoint
-from synthgen.training.loop.device import Machine
+from synthgen.training.loop.device import Device
 from synthgen.training.scans.child_reader import ChildReader
 from synthgen.training.scans.formats.landmark_files import Points, write_csv, write_json, write_markups
 from synthgen.training.scans.import_scan import import_scan
@@ -32,14 +32,14 @@ _CHANGES = Augmentation(rotation_deg=4.0, scale=0.04, shift=0.02)
 
 @dataclass(frozen=True)
 class Networks:
-    """What finds the landmarks, and on what machine."""
+    """What finds the landmarks, and on what device."""
 
     main: Checkpoint
     depth: Checkpoint | None
     """A network on depth for the third coordinate, where the main one sees silhouettes alone."""
     prior: Floats | None
     """(K,) mean normalized depth of each landmark over the training scans, for want of a network on depth."""
-    machine: Machine
+    device: Device
 
 
 @dataclass(frozen=True)
@@ -58,13 +58,13 @@ class Found:
     """Where the third coordinate is from: the network, the mean of the training scans, or nowhere."""
 
 
-def load_networks(model: Path, depth_model: Path | None, machine: Machine) -> Networks:
+def load_networks(model: Path, depth_model: Path | None, device: Device) -> Networks:
     """Load what finds landmarks.
 
     Args:
         model: Folder of a network.
         depth_model: Folder of a network on depth, for the third coordinate; None does without.
-        machine: Where they run.
+        device: Where they run.
 
     Raises:
         SynthgenError: A folder holds no whole network, or the two do not fit each other.
@@ -74,12 +74,12 @@ def load_networks(model: Path, depth_model: Path | None, machine: Machine) -> Ne
     if depth_model is not None:
         depth = load_checkpoint(depth_model)
         check_same_domain(depth, main.domain, depth_model, str(model))
-        if depth.recipe.input != "depth":
+        if depth.config.input != "depth":
             raise ScanError(
                 f"--depth-model: value {depth_model}; it sees silhouettes, give a network that was trained with "
                 "--input depth"
             )
-    return Networks(main, depth, read_prior(model, len(main.domain.landmarks)), machine)
+    return Networks(main, depth, read_prior(model, len(main.domain.landmarks)), device)
 
 
 def find_landmarks(image: Path, settings: ScanSettings, networks: Networks, reader: ChildReader | None = None) -> Found:
@@ -101,8 +101,8 @@ def find_landmarks(image: Path, settings: ScanSettings, networks: Networks, read
     name = image.name.removesuffix(".gz").rsplit(".", 1)[0] or image.name
     row = ScanRow(0, name, name, image, None, settings)
     scan = reader.call(image, import_scan, row, image, networks.main.domain).scan
-    block = scan_block([scan], networks.main.recipe.input)
-    points = predict_block(networks.main, block, networks.machine).points_px[0]
+    block = scan_block([scan], networks.main.config.input)
+    points = predict_block(networks.main, block, networks.device).points_px[0]
     depths, origin = _depths(scan, networks)
     scale = scan.mm_per_px if np.isfinite(scan.mm_per_px) else 1.0
     spread = _spread(networks, block) * scale
@@ -113,9 +113,9 @@ def _depths(scan: Scan, networks: Networks) -> tuple[Floats | None, str]:
     """Return the depth of each landmark, mm along the patch's depth, and where it is from."""
     if scan.depth_mm is None:
         return None, "nowhere, the scan is 2D"
-    network = networks.main if networks.main.recipe.input == "depth" else networks.depth
+    network = networks.main if networks.main.config.input == "depth" else networks.depth
     if network is not None:
-        found = predict_block(network, scan_block([scan], "depth"), networks.machine).depth_mm
+        found = predict_block(network, scan_block([scan], "depth"), networks.device).depth_mm
         if found is not None:
             return found[0], "the network on depth"
     if networks.prior is None:
@@ -130,11 +130,11 @@ def _spread(networks: Networks, block: Block) -> Floats:
     numbers, size = np.arange(VIEWS, dtype=np.int64), (domain.width, domain.height)
     moves = draw_moves(_CHANGES, 0, 0, numbers)
     many = block.take(np.zeros(VIEWS, dtype=np.intp))
-    masks = networks.main.recipe.input == "mask"
+    masks = networks.main.config.input == "mask"
     images: NDArray[Any] = unpack_masks(many.images, domain.width) if masks else many.images
     moved = move_images(np.ascontiguousarray(images), moves)
     views = replace(many, indices=numbers, images=pack_masks(moved) if masks else moved)
-    found = predict_block(networks.main, views, networks.machine).points_px
+    found = predict_block(networks.main, views, networks.device).points_px
     back = np.stack([_undone(points, move, size) for points, move in zip(found, moves, strict=True)])
     spread: Floats = np.sqrt(back.var(axis=0, ddof=1).sum(axis=1))
     return spread

@@ -15,9 +15,10 @@ from synthgen.storage.depth import encode_depth, nearest_depth
 from synthgen.training.evaluation.errors import Prediction, landmark_depths_mm
 from synthgen.training.evaluation.folds import Fold
 from synthgen.training.loop.checkpoint import Checkpoint, TrainedOn, label_space, load_checkpoint
-from synthgen.training.loop.config import Rate, Recipe, load_recipe
-from synthgen.training.loop.device import Machine
+from synthgen.training.loop.config import TrainingConfig, load_config
+from synthgen.training.loop.device import Device
 from synthgen.training.loop.job import Job, Keeping, Listener
+from synthgen.training.loop.learning_rate import MultiStep
 from synthgen.training.loop.train import train
 from synthgen.training.scans.scan_set import Scan, ScanSet, ScanSetInfo, read_scanset
 from synthgen.training.streaming.batches import Stream, prefetched
@@ -38,8 +39,8 @@ class Tuning:
     sha256: str
     """Of the scan set's file."""
     name: str
-    recipe: Recipe
-    machine: Machine
+    config: TrainingConfig
+    device: Device
 
     @property
     def domain(self) -> Domain:
@@ -54,7 +55,7 @@ def domain_of(info: ScanSetInfo) -> Domain:
 
 def tuning_of(
     scans: Path,
-    machine: Machine,
+    device: Device,
     init: Path | None = None,
     config: str | Path | None = None,
     inputs: Inputs | None = None,
@@ -63,7 +64,7 @@ def tuning_of(
 
     Args:
         scans: The scan set's file.
-        machine: Where it runs.
+        device: Where it runs.
         init: Folder of the network that it starts from, whose network and input it keeps; None: from scratch.
         config: Training config; None takes the paper's fine-tuning.
         inputs: What the network looks at, instead of the config's.
@@ -73,22 +74,23 @@ def tuning_of(
 
     """
     if config is not None:
-        chosen = load_recipe(config).changed(input=inputs)
+        chosen = load_config(config).changed(input=inputs)
     else:
-        base = load_checkpoint(init).recipe if init else load_recipe("paper_hand")
-        chosen = tuning_recipe(base.changed(input=inputs))
-    return Tuning(read_scanset(scans), file_sha256(scans), scans.name, chosen, machine)
+        base = load_checkpoint(init).config if init else load_config("paper_hand")
+        chosen = tuning_config(base.changed(input=inputs))
+    return Tuning(read_scanset(scans), file_sha256(scans), scans.name, chosen, device)
 
 
-def tuning_recipe(recipe: Recipe) -> Recipe:
-    """Return the paper's fine-tuning with a recipe's network: SGD, 700 epochs, a tenth of the rate after 500.
+def tuning_config(config: TrainingConfig) -> TrainingConfig:
+    """Return the paper's fine-tuning with a config's network: SGD, 700 epochs, a tenth of the rate after 500.
 
-    On depth, gradients are clipped: from scratch on a few scans, the paper's rate ends in NaN within six updates.
+    On depth, gradients are clipped: from scratch on a few scans, the paper's learning rate ends in NaN in six steps.
     """
-    rate = Rate(first=0.01, drop=0.1, drop_after=(500,))
-    clip = _DEPTH_CLIP if recipe.input == "depth" and recipe.clip is None else recipe.clip
-    paper = {"optimizer": "sgd", "epochs": 700, "rate": rate, "clip": clip}
-    return recipe.model_copy(update=paper | {"name": f"{recipe.name}_ft", "samples": None, "artefacts": False})
+    clip = _DEPTH_CLIP if config.input == "depth" and config.clip_grad_norm is None else config.clip_grad_norm
+    schedule = MultiStep(kind="multistep", milestones=(500,), gamma=0.1)
+    paper = {"epochs": 700, "lr": 0.01, "lr_schedule": schedule, "optimizer": "sgd", "momentum": 0.9, "betas": None}
+    own = {"name": f"{config.name}_ft", "samples": None, "artefacts": False, "clip_grad_norm": clip}
+    return config.model_copy(update=paper | own)
 
 
 def scan_block(scans: Sequence[Scan], inputs: Inputs) -> Block:
@@ -137,33 +139,33 @@ def tune(
         CheckpointError: The checkpoint is of another domain.
 
     """
-    recipe, scans = tuning.recipe, [tuning.scans.scans[row] for row in rows]
+    config, scans = tuning.config, [tuning.scans.scans[row] for row in rows]
     labelled = [scan for scan in scans if np.isfinite(scan.landmarks_px).all(axis=1).any()]
     if not labelled:
         raise ScanError(f"{tuning.name}: none of {len(scans)} scans has a landmark; label some")
     preparation = Preparation(
-        label_space(tuning.domain, recipe), augmentation=recipe.augmentation, augmentation_seed=recipe.seed
+        label_space(tuning.domain, config), augmentation=config.augmentation, augmentation_seed=config.seed
     )
-    data = Stream(ArrayBlocks(scan_block(labelled, recipe.input)), preparation, recipe.batch, recipe.seed)
+    data = Stream(ArrayBlocks(scan_block(labelled, config.input)), preparation, config.batch_size, config.seed)
     history = (*(initial.history if initial else ()), TrainedOn("scan set", tuning.name, tuning.sha256))
-    job = Job(recipe, tuning.domain, data, history, weights=initial.weights if initial else None)
-    return train(job, tuning.machine, keeping, listener)
+    job = Job(config, tuning.domain, data, history, weights=initial.weights if initial else None)
+    return train(job, tuning.device, keeping, listener)
 
 
-def predict(checkpoint: Checkpoint, scans: Sequence[Scan], machine: Machine) -> Prediction:
+def predict(checkpoint: Checkpoint, scans: Sequence[Scan], device: Device) -> Prediction:
     """Return where a network finds the landmarks of scans, in their patches."""
-    return predict_block(checkpoint, scan_block(scans, checkpoint.recipe.input), machine)
+    return predict_block(checkpoint, scan_block(scans, checkpoint.config.input), device)
 
 
-def predict_block(checkpoint: Checkpoint, block: Block, machine: Machine) -> Prediction:
+def predict_block(checkpoint: Checkpoint, block: Block, device: Device) -> Prediction:
     """Return where a network finds the landmarks of packed samples."""
     labels = checkpoint.labels
     batches = Stream(ArrayBlocks(block), Preparation(labels), _PREDICT_BATCH, window=0).epoch(0)
-    model = machine.place(checkpoint.model())
+    model = device.place(checkpoint.model())
     points, depths = [], []
     with torch.inference_mode():
         for batch in prefetched(batches, 0, 0):
-            found = labels.decode(model(machine.images(batch.images)).double().cpu().numpy())
+            found = labels.decode(model(device.images(batch.images)).double().cpu().numpy())
             points.append(found[..., :2])
             if labels.depth:
                 scale = batch.depth_scale.numpy()

@@ -47,8 +47,8 @@ class Model:
     @property
     def title(self) -> str:
         """A title for readers."""
-        domain, recipe = self.checkpoint.domain, self.checkpoint.recipe
-        return f"{len(domain.landmarks)} landmarks in {_IMAGES[recipe.input]} of {_SUBJECTS[domain.model]}"
+        domain, config = self.checkpoint.domain, self.checkpoint.config
+        return f"{len(domain.landmarks)} landmarks in {_IMAGES[config.input]} of {_SUBJECTS[domain.model]}"
 
 
 def model_card(model: Model, repo: str) -> str:
@@ -79,12 +79,12 @@ def errors_png(results: StoredResults) -> bytes:
 
 
 def _front_matter(model: Model, name: str) -> dict[str, Any]:
-    domain, recipe = model.checkpoint.domain, model.checkpoint.recipe
+    domain, config = model.checkpoint.domain, model.checkpoint.config
     front: dict[str, Any] = {
         "license": "apache-2.0",
         "library_name": "synthgen",
         "pipeline_tag": TASK,
-        "tags": ["synthgen", "anatomical-landmarks", "medical", "synthetic", "makehuman", domain.model, recipe.input],
+        "tags": ["synthgen", "anatomical-landmarks", "medical", "synthetic", "makehuman", domain.model, config.input],
     }
     if model.results is None:
         return front
@@ -100,16 +100,16 @@ def _front_matter(model: Model, name: str) -> dict[str, Any]:
 
 
 def _facts(model: Model) -> dict[str, str]:
-    domain, recipe = model.checkpoint.domain, model.checkpoint.recipe
-    hand, masks = domain.model == "hand", recipe.input == "mask"
+    domain, config = model.checkpoint.domain, model.checkpoint.config
+    hand, masks = domain.model == "hand", config.input == "mask"
     settings = {"side": "left", "up": "S", "viewed_from": "P"} if hand else {}
     options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in settings.items())
     sees = "It sees only silhouettes" if masks else "It sees only the depth of the outer surface"
     return {
         "title": f"{model.title[0].upper()}{model.title[1:]}",
-        "network": _NETWORKS[recipe.arch],
+        "network": _NETWORKS[config.arch],
         "k": str(len(domain.landmarks)),
-        "images": _IMAGES[recipe.input],
+        "images": _IMAGES[config.input],
         "expected": _EXPECTED[domain.model],
         "subjects": _SUBJECTS[domain.model],
         "width": str(domain.width),
@@ -117,7 +117,7 @@ def _facts(model: Model) -> dict[str, str]:
         "landmarks": ", ".join(f"`{name}`" for name in domain.landmarks),
         "data": markdown(_data(model)),
         "about_data": _about_data(model),
-        "recipe": markdown(Table("", ("Setting", "value"), tuple(_settings(recipe.model_dump(mode="json"))))),
+        "config": markdown(Table("", ("Setting", "value"), tuple(_settings(config.model_dump(mode="json"))))),
         "results": _results(model.results),
         "options": f"{options} " if options else "",
         "settings": json.dumps(settings),
@@ -204,7 +204,7 @@ def _unit(unit: str) -> str:
 
 
 def _depth(model: Model) -> str:
-    if model.checkpoint.recipe.input == "depth":
+    if model.checkpoint.config.input == "depth":
         return "- It needs the depth of volumes and cannot be used on 2D scans.\n"
     if model.knows_depth:
         return (

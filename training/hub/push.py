@@ -90,7 +90,7 @@ def _read(root: Path) -> _Folder:
     checkpoint = load_checkpoint(root)
     if not checkpoint.finished:
         raise CheckpointError(
-            f"{root}: its training has not ended (epoch {checkpoint.place.epoch} of {checkpoint.recipe.epochs}); give "
+            f"{root}: its training has not ended (epoch {checkpoint.place.epoch} of {checkpoint.config.epochs}); give "
             "the same command that began it again"
         )
     checkpoint.model()
@@ -129,8 +129,8 @@ def _check_same_model(hub: Hub, before: Remote, model: Model) -> None:
     if CARD in files:
         there = parse_card(_small(hub, head, before, CARD, MAX_CARD_BYTES), f"{head}: {CARD}")
         different = there.domain.difference(model.checkpoint.domain)
-        if not different and there.recipe.input != model.checkpoint.recipe.input:
-            different = f"input: {there.recipe.input} there, {model.checkpoint.recipe.input} here"
+        if not different and there.config.input != model.checkpoint.config.input:
+            different = f"input: {there.config.input} there, {model.checkpoint.config.input} here"
         if different:
             raise RemoteError(f"{head.repo}: holds a network of another domain ({different}); choose another --repo")
     elif README in files:
@@ -152,7 +152,7 @@ def _stage(stage: Path, folder: _Folder, address: Address, before: Remote) -> Co
     files = {**folder.files, README: model_card(model, address.repo).encode()}
     for path, data in files.items():
         write_file(stage / path, data)
-    title = f"{model.title}, recipe {model.checkpoint.recipe.name}"
+    title = f"{model.title}, config {model.checkpoint.config.name}"
     return Content(
         root=stage,
         sums={path: hashlib.sha256(data).hexdigest() for path, data in files.items()},

@@ -1,7 +1,7 @@
-"""Checkpoints: what a network is, its weights, and where its training stands. JSON and safetensors, never pickle.
+"""Checkpoints: a network's domain, training config, weights and progress. JSON and safetensors, never pickle.
 
-A folder holds one checkpoint: ``checkpoint.json``, which names the files of tensors with their digests and is written
-last. So whatever happens, the folder holds a whole checkpoint or none.
+A folder holds one checkpoint: ``checkpoint.json`` names the files of tensors with their digests and is written last. So
+the folder holds a complete checkpoint or none, whatever happens.
 """
 
 import hashlib
@@ -20,21 +20,20 @@ from torch import Tensor, nn
 import synthgen
 from synthgen.errors import SynthgenError
 from synthgen.specs.domain import Domain
+from synthgen.specs.renamed import CHECKPOINT, renames
 from synthgen.storage.atomic_files import write_file
-from synthgen.training.loop.config import Recipe
+from synthgen.training.loop.config import TrainingConfig
 from synthgen.training.networks.coordinates import LabelSpace
 from synthgen.training.networks.paper_net import build_model, count_parameters
 
-FORMAT, VERSION = "synthgen-checkpoint", 2
-_FIRST_VERSIONS = {"paper": 1, "heatmap": 2}
-"""Since when the weights of a network mean what they mean now."""
+FORMAT, VERSION = "synthgen-checkpoint", 3
 CARD = "checkpoint.json"
 MAX_CARD_BYTES = 4 * 2**20
 _MAX_TENSORS_BYTES = 16 * 2**30
 _MAX_HEADER_BYTES = 2**20
 """Of a file of weights, besides the weights; these count twice, so that some of another type are told as such."""
-WEIGHTS, _MOMENTUM = "weights", "momentum"
-_NAME = re.compile(r"(weights|momentum)-[0-9]{9,15}\.safetensors")
+WEIGHTS, _OPTIMIZER = "weights", "optimizer"
+_NAME = re.compile(r"(weights|optimizer)-[0-9]{9,15}\.safetensors")
 
 Tensors = dict[str, Tensor]
 
@@ -58,22 +57,22 @@ class TrainedOn:
 
 @dataclass(frozen=True)
 class Place:
-    """How far a training is."""
+    """The position in a training."""
 
     epoch: int = 0
-    """The one that goes on, from 0."""
+    """Current epoch, from 0."""
     position: int = 0
     """Samples of that epoch that are done."""
-    updates: int = 0
-    """Of the weights, through all epochs."""
+    steps: int = 0
+    """Optimizer steps so far, over all epochs."""
     loss_sum: float = 0.0
-    """Of the updates since the last line of the log."""
+    """Sum over the steps since the previous row of the log."""
     loss_count: int = 0
 
 
 @dataclass(frozen=True)
 class TensorFile:
-    """A file of tensors, as the card tells of it."""
+    """A file of tensors, as listed in ``checkpoint.json``."""
 
     name: str
     bytes: int
@@ -82,10 +81,10 @@ class TensorFile:
 
 @dataclass(frozen=True)
 class _Network:
-    """What a network is for and how it came about."""
+    """A network's domain and how it was trained."""
 
     domain: Domain
-    recipe: Recipe
+    config: TrainingConfig
     history: tuple[TrainedOn, ...]
     """The data of all its trainings, the last one last."""
     place: Place
@@ -93,12 +92,12 @@ class _Network:
     @property
     def finished(self) -> bool:
         """Whether the training has ended."""
-        return self.place.epoch >= self.recipe.epochs
+        return self.place.epoch >= self.config.epochs
 
     @property
     def labels(self) -> LabelSpace:
-        """How the network's numbers become landmarks."""
-        return label_space(self.domain, self.recipe)
+        """How the network's outputs become landmarks."""
+        return label_space(self.domain, self.config)
 
 
 @dataclass(frozen=True)
@@ -106,39 +105,39 @@ class Card(_Network):
     """What ``checkpoint.json`` holds."""
 
     files: Mapping[str, TensorFile]
-    """By kind: weights always, momentum while a training goes on."""
+    """By kind: weights always, optimizer until the training has ended."""
 
 
 @dataclass(frozen=True)
 class Checkpoint(_Network):
-    """A network, what it is for and how it came about."""
+    """A network, its domain and how it was trained."""
 
     weights: Tensors
-    momentum: Tensors
-    """Of the optimizer; empty once the training has ended."""
+    optimizer_state: Tensors
+    """Empty once the training has ended."""
 
     def model(self) -> nn.Module:
         """Return the network, on the CPU, ready to predict.
 
         Raises:
-            CheckpointError: The weights are those of another network.
+            CheckpointError: The weights do not fit the network.
 
         """
-        model = _empty_model(self.domain, self.recipe)
+        model = _empty_model(self.domain, self.config)
         expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
         if expected != {name: tensor.shape for name, tensor in self.weights.items()}:
-            raise CheckpointError(f"weights: are not those of network {self.recipe.arch}; restore the checkpoint")
+            raise CheckpointError(f"weights: do not fit network {self.config.arch}; restore the checkpoint")
         model.load_state_dict({name: tensor.clone() for name, tensor in self.weights.items()}, assign=True)
         return model.eval()
 
 
-def label_space(domain: Domain, recipe: Recipe) -> LabelSpace:
-    """Return how landmarks become the numbers of a network."""
-    return LabelSpace(domain.width, domain.height, recipe.label_range, recipe.input == "depth")
+def label_space(domain: Domain, config: TrainingConfig) -> LabelSpace:
+    """Return how landmarks become the targets of a network."""
+    return LabelSpace(domain.width, domain.height, config.label_range, config.input == "depth")
 
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write a checkpoint in the place of the one that the folder held.
+    """Write a checkpoint, replacing the one in the folder.
 
     Raises:
         CheckpointError: The folder cannot be written.
@@ -146,10 +145,10 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """
     files = {}
     try:
-        for kind, tensors in ((WEIGHTS, checkpoint.weights), (_MOMENTUM, checkpoint.momentum)):
+        for kind, tensors in ((WEIGHTS, checkpoint.weights), (_OPTIMIZER, checkpoint.optimizer_state)):
             if tensors:
                 content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-                name = f"{kind}-{checkpoint.place.updates:09d}.safetensors"
+                name = f"{kind}-{checkpoint.place.steps:09d}.safetensors"
                 write_file(folder / name, content)
                 sha256 = hashlib.sha256(content).hexdigest()
                 files[kind] = {"file": name, "bytes": len(content), "sha256": sha256}
@@ -158,8 +157,8 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
             "version": VERSION,
             "synthgen": synthgen.__version__,
             "domain": checkpoint.domain.to_json(),
-            "label_range": [-checkpoint.recipe.label_range, checkpoint.recipe.label_range],
-            "recipe": checkpoint.recipe.model_dump(mode="json"),
+            "label_range": [-checkpoint.config.label_range, checkpoint.config.label_range],
+            "config": checkpoint.config.model_dump(mode="json"),
             "history": [asdict(data) for data in checkpoint.history],
             "place": asdict(checkpoint.place),
             "files": files,
@@ -181,59 +180,56 @@ def load_checkpoint(folder: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
-        CheckpointError: There is none, it is damaged, or of a newer version.
+        CheckpointError: It is missing, damaged, or of another version.
 
     """
     card = load_card(folder)
     weights = _read_tensors(folder, card.files[WEIGHTS])
-    momentum = _read_tensors(folder, card.files[_MOMENTUM]) if _MOMENTUM in card.files else {}
-    return Checkpoint(card.domain, card.recipe, card.history, card.place, weights, momentum)
+    state = _read_tensors(folder, card.files[_OPTIMIZER]) if _OPTIMIZER in card.files else {}
+    return Checkpoint(card.domain, card.config, card.history, card.place, weights, state)
 
 
 def load_card(folder: Path) -> Card:
-    """Read what a checkpoint says of itself, without its tensors.
+    """Read a checkpoint without its tensors.
 
     Raises:
-        CheckpointError: There is none, it is damaged, or of a newer version.
+        CheckpointError: It is missing, damaged, or of another version.
 
     """
     return parse_card(_read_card(folder / CARD), str(folder / CARD))
 
 
 def parse_card(content: bytes, where: str) -> Card:
-    """Return what a ``checkpoint.json`` holds, wherever it is from: nothing in it is trusted before it is checked.
+    """Parse a ``checkpoint.json`` from any source; everything in it is checked.
 
     Args:
-        content: Of the file.
-        where: What errors call it.
+        content: The bytes of the file.
+        where: Its name in errors.
 
     Raises:
-        CheckpointError: It is none, is damaged, or of a newer version.
+        CheckpointError: It is not a checkpoint, is damaged, or of another version.
 
     """
     card = _parse(content, where)
     try:
-        domain, recipe = Domain.from_json(card["domain"]), Recipe.model_validate(card["recipe"])
+        domain, config = Domain.from_json(card["domain"]), TrainingConfig.model_validate(card["config"])
         history, place = tuple(_trained_on(**data) for data in card["history"]), _place(**card["place"])
         files = {
             kind: TensorFile(str(f["file"]), int(f["bytes"]), str(f["sha256"])) for kind, f in card["files"].items()
         }
-        since = _FIRST_VERSIONS[recipe.arch]
         # Before anything is allocated: the network must be as large as its file.
-        needed = 4 * count_parameters(_empty_model(domain, recipe))
+        needed = 4 * count_parameters(_empty_model(domain, config))
         sound = needed <= files[WEIGHTS].bytes <= 2 * needed + _MAX_HEADER_BYTES
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{where}: is damaged ({text:.100}); restore it or train again") from None
-    if card["version"] < since:
-        raise CheckpointError(f"{where}: is a {recipe.arch} network of an earlier kind; train it again")
     if not sound or not all(_NAME.fullmatch(file.name) for file in files.values()):
-        raise CheckpointError(f"{where}: its files are not those of this network; restore it or train again")
-    return Card(domain, recipe, history, place, files)
+        raise CheckpointError(f"{where}: its files do not fit the network; restore it or train again")
+    return Card(domain, config, history, place, files)
 
 
 def check_same_domain(checkpoint: Checkpoint, domain: Domain, model: Path, data: str) -> None:
-    """Refuse data that a network was not made for.
+    """Refuse data of another domain than the network's.
 
     Raises:
         CheckpointError: The landmarks, the size or the framing differ.
@@ -242,27 +238,27 @@ def check_same_domain(checkpoint: Checkpoint, domain: Domain, model: Path, data:
     difference = checkpoint.domain.difference(domain)
     if difference:
         raise CheckpointError(
-            f"{model}: is of another domain than {data} ({difference}); use data and networks of one spec"
+            f"{model}: differs from {data} in its domain ({difference}); use data and networks of one spec"
         )
 
 
-def _empty_model(domain: Domain, recipe: Recipe) -> nn.Module:
-    """Return a network that has shapes, but no memory."""
+def _empty_model(domain: Domain, config: TrainingConfig) -> nn.Module:
+    """Return a network on the meta device: shapes without memory."""
     with torch.device("meta"):
-        labels = label_space(domain, recipe)
-        return build_model(recipe.arch, labels, len(domain.landmarks), recipe.dropout, recipe.seed)
+        labels = label_space(domain, config)
+        return build_model(config.arch, labels, len(domain.landmarks), config.dropout, config.seed)
 
 
 def _trained_on(kind: SeenKind, name: str, sha256: str) -> TrainedOn:
     if kind not in get_args(SeenKind) or type(name) is not str or type(sha256) is not str:
-        raise ValueError("history: tells of what is no data")
+        raise ValueError("history: an entry is invalid")
     return TrainedOn(kind, name, sha256)
 
 
 def _place(**numbers: Any) -> Place:
     for name, value in numbers.items():
         if name != "loss_sum" and (type(value) is not int or value < 0):
-            raise ValueError(f"place: {name} is no whole number")
+            raise ValueError(f"place.{name}: is not a whole number from 0")
     return Place(**numbers | {"loss_sum": float(numbers["loss_sum"])})
 
 
@@ -282,9 +278,13 @@ def _parse(content: bytes, where: str) -> Mapping[str, Any]:
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{where}: cannot be read ({str(error)[:100]}); restore it or train again") from None
     if not isinstance(card, dict) or card.get("format") != FORMAT:
-        raise CheckpointError(f"{where}: is not of a synthgen network; give a folder that `synthgen train` wrote")
+        raise CheckpointError(f"{where}: is not a synthgen checkpoint; give a folder that `synthgen train` wrote")
     version = card.get("version")
-    if type(version) is not int or version > VERSION:
+    if type(version) is int and version < VERSION:
+        raise CheckpointError(
+            f"{where}: version {version} is of synthgen 0.1.0 ({renames(CHECKPOINT)}); train it again"
+        )
+    if version != VERSION:
         raise CheckpointError(
             f"{where}: version {version!r:.20} is newer than {VERSION}, which this program knows; update synthgen"
         )
@@ -295,18 +295,16 @@ def _read_tensors(folder: Path, file: TensorFile) -> Tensors:
     path = folder / file.name
     try:
         if path.stat().st_size != file.bytes or file.bytes > _MAX_TENSORS_BYTES:
-            raise CheckpointError(
-                f"{path}: has not the {file.bytes} bytes that {CARD} tells of; restore it or train again"
-            )
+            raise CheckpointError(f"{path}: is not {file.bytes} bytes long, as {CARD} says; restore it or train again")
         content = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}); restore it or train again") from None
     if hashlib.sha256(content).hexdigest() != file.sha256:
-        raise CheckpointError(f"{path}: has changed (its checksum is another); restore it or train again")
+        raise CheckpointError(f"{path}: has changed (its SHA-256 differs); restore it or train again")
     try:
         tensors = load(content)
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{path}: is no safetensors file ({str(error)[:80]}); restore it") from None
+        raise CheckpointError(f"{path}: is not a safetensors file ({str(error)[:80]}); restore it") from None
     if any(tensor.dtype != torch.float32 for tensor in tensors.values()):
         raise CheckpointError(f"{path}: holds tensors that are not float32; restore it or train again")
     return tensors

@@ -1,4 +1,4 @@
-"""What a training runs on: CPU or GPU, how it computes, and how many processes there are."""
+"""The device that networks run on: CPU or GPU, precision, and the number of processes."""
 
 import contextlib
 import hashlib
@@ -20,58 +20,58 @@ Precision = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
-class Machine:
-    """How to compute."""
+class Device:
+    """A CPU or GPU, and how networks are computed on it."""
 
-    device: str = "cpu"
+    name: str = "cpu"
     """``cpu``, ``cuda`` or ``cuda:N``."""
     bf16: bool = False
-    """Compute layers in bfloat16; weights, loss and updates stay float32."""
+    """Compute layers in bfloat16; weights, loss and optimizer stay in float32."""
     channels_last: bool = True
-    """Keep the channels of a pixel side by side: twice as fast on CPUs, and what tensor cores want."""
+    """Use the channels-last memory format: twice as fast on CPUs, and what tensor cores want."""
     compile: bool = False
-    """Compile the network; the first steps take a minute."""
+    """Compile the network with torch.compile; the first steps take a minute."""
     threads: int = 1
-    """That make batches beside the training; 0 makes each when it is needed."""
+    """Number of threads that prefetch batches; 0 makes each batch when it is needed."""
     ranks: Ranks = ALONE
 
     @property
     def on_gpu(self) -> bool:
         """Whether the device is a GPU."""
-        return self.device.startswith("cuda")
+        return self.name.startswith("cuda")
 
     def place(self, model: nn.Module) -> nn.Module:
-        """Move a network to the device, in the order of numbers that is fastest there."""
-        model = model.to(self.device)
+        """Move a network to the device, in its memory format."""
+        model = model.to(self.name)
         if self.channels_last:
             model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
         return model
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """Return what runs a placed network: compiled, and one with those of the other processes, where asked for."""
+        """Wrap a placed network for several processes and compile it, where requested."""
         if self.ranks.count > 1:
             model = DistributedDataParallel(model)
         return cast("nn.Module", torch.compile(model)) if self.compile else model
 
     def images(self, images: Tensor) -> Tensor:
-        """Return images as the network takes them, float32 on the device."""
+        """Return images as input of the network, float32 on the device."""
         images = self.tensor(images).float()
         return images.to(memory_format=torch.channels_last) if self.channels_last else images
 
     def tensor(self, tensor: Tensor) -> Tensor:
-        """Move a tensor to the device, without waiting for it."""
-        return tensor.pin_memory().to(self.device, non_blocking=True) if self.on_gpu else tensor
+        """Move a tensor to the device asynchronously."""
+        return tensor.pin_memory().to(self.name, non_blocking=True) if self.on_gpu else tensor
 
     def precision(self) -> torch.autocast:
-        """Return the context in which layers are computed."""
-        return torch.autocast(self.device.split(":")[0], torch.bfloat16, enabled=self.bf16)
+        """Return the autocast context of the layers."""
+        return torch.autocast(self.name.split(":")[0], torch.bfloat16, enabled=self.bf16)
 
     def same_everywhere(self, text: str) -> bool:
-        """Tell whether all processes have the same text."""
+        """Return whether all processes have the same text."""
         if self.ranks.count == 1:
             return True
         digest = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "big")
-        lowest = torch.tensor(digest, device=self.device)
+        lowest = torch.tensor(digest, device=self.name)
         highest = lowest.clone()
         torch.distributed.all_reduce(lowest, torch.distributed.ReduceOp.MIN)
         torch.distributed.all_reduce(highest, torch.distributed.ReduceOp.MAX)
@@ -84,19 +84,19 @@ class Machine:
         return float(number)
 
 
-def find_machine(
+def find_device(
     device: str = "auto", precision: Precision = "auto", *, compile_model: bool = False, threads: int | None = None
-) -> Machine:
-    """Return the machine that there is; under ``torchrun``, this process' share of it.
+) -> Device:
+    """Return a device of this machine; under ``torchrun``, that of this process.
 
     Args:
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        precision: In which layers are computed: ``auto`` is bfloat16 on a GPU that has it, else float32.
-        compile_model: Compile the network: in long trainings on a GPU that minute is soon made up for.
-        threads: That make batches; one on CPUs, which train with all cores, and half of the cores for a GPU.
+        precision: Compute precision of the layers; ``auto`` is bfloat16 on a GPU that supports it, else float32.
+        compile_model: Compile the network; worth its minute in long trainings on a GPU.
+        threads: Threads that prefetch batches; default: 1 on a CPU, half of the cores for a GPU.
 
     Raises:
-        SynthgenError: There is no such device, or nothing to compile with.
+        SynthgenError: There is no such device, or no compiler.
 
     """
     ranks = Ranks(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
@@ -115,11 +115,11 @@ def find_machine(
     if compile_model:
         _check_compiler(kind)
     bf16 = kind == "cuda" and torch.cuda.is_bf16_supported() if precision == "auto" else precision == "bfloat16"
-    return Machine(device, bf16, compile=compile_model, threads=1 if threads is None else threads, ranks=ranks)
+    return Device(device, bf16, compile=compile_model, threads=1 if threads is None else threads, ranks=ranks)
 
 
 def _check_compiler(kind: str) -> None:
-    """Refuse to compile where torch would find out after the first batch that it cannot."""
+    """Refuse early: torch would notice a missing compiler only after the first batch."""
     if kind == "cuda" and importlib.util.find_spec("triton") is None:
         raise SynthgenError("--compile: needs the package triton for a GPU; install it, or leave the option out")
     compiler = os.environ.get("CXX", "g++")
@@ -129,14 +129,14 @@ def _check_compiler(kind: str) -> None:
 
 
 @contextlib.contextmanager
-def processes(machine: Machine) -> Iterator[None]:
-    """Join the processes of a machine, if there are several, while the block runs."""
-    if machine.ranks.count == 1:
+def processes(device: Device) -> Iterator[None]:
+    """Join the process group of a device, if there are several processes, while the block runs."""
+    if device.ranks.count == 1:
         yield
         return
-    if machine.on_gpu:
-        torch.cuda.set_device(machine.device)
-    torch.distributed.init_process_group("nccl" if machine.on_gpu else "gloo")
+    if device.on_gpu:
+        torch.cuda.set_device(device.name)
+    torch.distributed.init_process_group("nccl" if device.on_gpu else "gloo")
     try:
         yield
     finally:

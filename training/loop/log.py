@@ -1,4 +1,4 @@
-"""The log of a training: a CSV file that a resumed training goes on with, and TensorBoard where it is asked for."""
+"""The training log: a CSV file that a resumed training appends to, and TensorBoard if requested."""
 
 import csv
 import io
@@ -14,68 +14,69 @@ FILE = "log.csv"
 
 @dataclass(frozen=True)
 class Line:
-    """What is told of some updates."""
+    """A row of the log; its fields are the columns of `log.csv`."""
 
     epoch: int
     """From 1."""
-    updates: int
-    """So far."""
-    rate: float
+    step: int
+    """Optimizer steps so far."""
+    lr: float
+    """Learning rate of the last step."""
     loss: float
-    """Mean over the updates since the last line."""
+    """Mean over the steps since the previous row."""
     validation_px: float | None
-    """Mean error in patch pixels, at the end of an epoch."""
+    """Mean error in pixels of the patch; known at the end of an epoch."""
     samples_per_s: float
     seconds: float
-    """Since this run of the training began."""
+    """Since this run began; a resumed training starts from 0 again."""
 
 
 class Log(Protocol):
-    """Where lines go."""
+    """A destination of rows."""
 
     def write(self, line: Line) -> None:
-        """Take a line."""
+        """Write a row."""
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush and close."""
 
 
 class CsvLog:
-    """A table in a file."""
+    """The log as a CSV file."""
 
-    def __init__(self, folder: Path, updates: int) -> None:
-        """Go on with the table of a folder after so many updates; what it tells of later ones is dropped."""
+    def __init__(self, folder: Path, step: int) -> None:
+        """Open the log of a folder to continue after a step; rows of later steps are dropped."""
         self._path = folder / FILE
         names = [field.name for field in fields(Line)]
-        rows = [row for row in _rows(self._path) if _updates(row) <= updates]
+        rows = [row for row in _rows(self._path) if _step(row) <= step]
         write_file(self._path, _text([names, *([row.get(name, "") for name in names] for row in rows)]).encode())
 
     def write(self, line: Line) -> None:
-        """Append a line."""
+        """Append a row."""
         with self._path.open("a", encoding="utf-8", newline="") as file:
             file.write(_text([["" if value is None else value for value in astuple(line)]]))
 
     def close(self) -> None:
-        """Have nothing left to write."""
+        """Do nothing: every row is written at once."""
 
 
 class TensorBoardLog:
-    """Curves for TensorBoard."""
+    """The log as TensorBoard curves."""
 
-    def __init__(self, folder: Path, updates: int) -> None:
-        """Go on with the curves of a folder after so many updates."""
+    def __init__(self, folder: Path, step: int) -> None:
+        """Open the curves of a folder to continue after a step."""
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 (slow to load, and rarely asked for)
 
-        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=updates)
+        self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
     def write(self, line: Line) -> None:
         """Add a point to each curve."""
         for name, value in asdict(line).items():
-            if name not in {"epoch", "updates", "seconds"} and value is not None:
-                self._writer.add_scalar(name, value, line.updates)
+            if name not in {"epoch", "step", "seconds"} and value is not None:
+                self._writer.add_scalar(name, value, line.step)
 
     def close(self) -> None:
-        """Write what is left."""
+        """Flush and close."""
         self._writer.close()
 
 
@@ -86,9 +87,9 @@ def _rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def _updates(row: dict[str, str]) -> float:
-    """Return how far a row is; one that a kill cut short is beyond everything."""
-    value = row.get("updates") or ""
+def _step(row: dict[str, str]) -> float:
+    """Return the step of a row; infinity for one that was cut short when the process was killed."""
+    value = row.get("step") or ""
     whole = None not in row.values() and value.isdigit()
     return int(value) if whole else float("inf")
 

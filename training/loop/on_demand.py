@@ -1,7 +1,7 @@
-"""Training from a spec, with nothing stored: samples are made when a batch needs them, some batches ahead.
+"""Training from a spec without a stored dataset: samples are rendered on demand, some batches ahead.
 
-They are the samples of the stored dataset of that spec, in its order where no number of steps is given, so the trained
-network is the same as well, bit for bit. What makes them is given as a `Renderer`.
+They are the samples of the stored dataset of that spec, in its order unless a number of steps is given, so the trained
+network is the same, bit for bit. A `Renderer` makes them.
 """
 
 import math
@@ -20,7 +20,7 @@ from synthgen.errors import EngineError
 from synthgen.specs.domain import Domain
 from synthgen.specs.spec import ResolvedSpec, spec_hash
 from synthgen.training.loop.checkpoint import TrainedOn
-from synthgen.training.loop.config import Recipe
+from synthgen.training.loop.config import TrainingConfig
 from synthgen.training.loop.job import UNMOVED_SAMPLES, Job, preparation_for
 from synthgen.training.streaming.batches import ALONE, Batches, Ranks, Stream, epoch_order
 from synthgen.training.streaming.on_demand_order import LiveSplit, Pace, RoundOrder, indices_of, pieces
@@ -28,10 +28,10 @@ from synthgen.training.streaming.packed_samples import Block, Inputs, join_block
 from synthgen.training.streaming.preparation import Batch, Preparation
 
 PIECE = 100
-"""Samples that are made in one go."""
+"""Samples per call of the renderer."""
 _LOST = (
-    "a rendering process ended without a word, perhaps for want of memory; the same command goes on from the last "
-    "checkpoint, with fewer --workers if need be"
+    "a rendering process was killed, perhaps because memory ran out; run the same command again to resume from the "
+    "last checkpoint, with fewer --workers if necessary"
 )
 
 Arrays = tuple[NDArray[Any], ...]
@@ -39,15 +39,15 @@ Arrays = tuple[NDArray[Any], ...]
 
 
 class Renderer(Protocol):
-    """What makes samples, beside this process."""
+    """Renders samples in other processes."""
 
     def submit(self, indices: NDArray[np.int64]) -> "Future[Arrays]":
-        """Begin to make samples; side and pixels as they would be stored."""
+        """Start to render samples; side and pixels as they would be stored."""
 
 
 @dataclass(frozen=True)
 class LiveData:
-    """A spec whose samples are made as they are needed."""
+    """A spec whose samples are rendered on demand."""
 
     spec: ResolvedSpec
     """Resolved."""
@@ -64,14 +64,14 @@ class LiveData:
         return Domain.of_spec(self.spec)
 
 
-def live_job(data: LiveData, recipe: Recipe, steps: int | None = None, ranks: Ranks = ALONE) -> Job:
+def live_job(data: LiveData, config: TrainingConfig, steps: int | None = None, ranks: Ranks = ALONE) -> Job:
     """Return the training of a network on a spec.
 
     Args:
-        data: The spec, and what makes its samples.
-        recipe: How to train. With ``steps`` its ``samples`` is left aside, for a new sample costs no more than one that
-            was seen before, and its epochs only say how the rate falls.
-        steps: Updates in all; None takes the recipe's samples and epochs, as from the stored dataset.
+        data: The spec, and the renderer of its samples.
+        config: How to train. With ``steps`` its ``samples`` is ignored, because a new sample costs no more than a
+            repeated one, and its epochs only set the learning rate schedule.
+        steps: Optimizer steps in total; None takes the config's samples and epochs, as for a stored dataset.
         ranks: Which of several processes this is.
 
     Raises:
@@ -80,25 +80,25 @@ def live_job(data: LiveData, recipe: Recipe, steps: int | None = None, ranks: Ra
     """
     spec = data.spec
     if steps is not None:
-        recipe = recipe.model_copy(update={"samples": None})
-    train = data.train.first(recipe.samples)
-    pace = Pace(sum(train.sizes), recipe.batch, recipe.epochs, steps)
-    preparation = preparation_for(spec, recipe)
-    source = _Blocks(data, recipe.input)
-    stream = LiveStream(source, train, pace, preparation, Order(recipe.seed, ranks))
-    return Job(recipe, data.domain, stream, (_trained_on(spec, steps),), _validation(source, recipe, preparation))
+        config = config.model_copy(update={"samples": None})
+    train = data.train.first(config.samples)
+    pace = Pace(sum(train.sizes), config.batch_size, config.epochs, steps)
+    preparation = preparation_for(spec, config)
+    source = _Blocks(data, config.input)
+    stream = LiveStream(source, train, pace, preparation, Order(config.seed, ranks))
+    return Job(config, data.domain, stream, (_trained_on(spec, steps),), _validation(source, config, preparation))
 
 
 @dataclass(frozen=True)
 class Order:
-    """How the samples are mixed, and which of them this process takes."""
+    """The shuffling seed, and the share of this process."""
 
     seed: int
     ranks: Ranks = ALONE
 
 
 class LiveStream:
-    """Samples of a spec, mixed, made and prepared, in batches."""
+    """Samples of a spec, shuffled, rendered and prepared, in batches."""
 
     def __init__(self, source: "_Blocks", split: LiveSplit, pace: Pace, preparation: Preparation, order: Order) -> None:
         self._source, self._split, self._pace = source, split, pace
@@ -109,21 +109,23 @@ class LiveStream:
         self._waiting: dict[int, list[list[Future[Arrays]]]] = {}
 
     def epoch(self, epoch: int) -> "LiveBatches":
-        """Return the batches of an epoch of the recipe."""
+        """Return the batches of an epoch of the training config."""
         return LiveBatches(self, self._pace.start(epoch), self._pace.start(epoch + 1))
 
     def batch(self, step: int) -> Batch:
-        """Return the batch of an update, counted through all epochs; any thread may ask."""
+        """Return the batch of a step, counted over all epochs; thread-safe."""
         batches = []
         for (number, start, end), futures in zip(self._pace.parts(step), self._take(step), strict=True):
             batches.append(self._preparation.batch(self._source.block(futures), number, end - start))
         return batches[0] if len(batches) == 1 else _joined(batches)
 
     def _take(self, step: int) -> list[list[Future[Arrays]]]:
-        """Return what makes the samples of an update, and begin with those of the next ones."""
+        """Return the futures of a step's samples, and start those of the next steps."""
         with self._lock:
             wanted = range(step, min(step + self._ahead + 1, self._pace.all_steps))
-            for number in [n for n in self._waiting if abs(n - step) > 2 * self._ahead + 2]:  # another place to go on
+            for number in [
+                n for n in self._waiting if abs(n - step) > 2 * self._ahead + 2
+            ]:  # after a jump, as when resuming
                 for future in [future for part in self._waiting.pop(number) for future in part]:
                     future.cancel()
             for number in wanted:
@@ -140,7 +142,7 @@ class LiveStream:
 
 
 class LiveBatches:
-    """The batches of one epoch of the recipe."""
+    """The batches of one epoch of the training config."""
 
     def __init__(self, stream: LiveStream, start: int, end: int) -> None:
         self._stream, self._start, self._end = stream, start, end
@@ -149,14 +151,14 @@ class LiveBatches:
         return self._end - self._start
 
     def __getitem__(self, number: int) -> Batch:
-        """Return a batch, of which this rank has every so many-th sample."""
+        """Return a batch: this rank's share of its samples."""
         if not 0 <= number < len(self):
             raise IndexError(number)
         return self._stream.batch(self._start + number)
 
 
 class _Blocks:
-    """The way from indices to blocks."""
+    """Renders blocks of samples by their indices."""
 
     def __init__(self, data: LiveData, inputs: Inputs) -> None:
         self.data = data
@@ -167,7 +169,7 @@ class _Blocks:
         self._empty = Block(np.empty(0, np.int64), images, points, points[..., 0], nothing, nothing)
 
     def begin(self, indices: NDArray[np.int64]) -> list[Future[Arrays]]:
-        """Have samples made."""
+        """Start to render samples."""
         with _no_process_lost():
             return [self.data.renderer.submit(piece) for piece in pieces(indices, PIECE)]
 
@@ -180,7 +182,7 @@ class _Blocks:
 
 
 class _Validation:
-    """Samples for validation, made when they are first looked at, and kept."""
+    """Samples for validation, rendered once and kept in memory."""
 
     def __init__(self, source: _Blocks, split: LiveSplit) -> None:
         self._source, self._split = source, split
@@ -199,15 +201,15 @@ class _Validation:
             return self._content
 
     def prepare(self, numbers: Iterable[int]) -> None:
-        """Have nothing to prepare."""
+        """Do nothing: the block is made when it is first needed."""
 
 
-def _validation(source: _Blocks, recipe: Recipe, preparation: Preparation) -> Batches | None:
+def _validation(source: _Blocks, config: TrainingConfig, preparation: Preparation) -> Batches | None:
     """Return the first samples for validation, as from a stored dataset."""
     if source.data.validation is None:
         return None
     blocks = _Validation(source, source.data.validation.first(UNMOVED_SAMPLES))
-    return Stream(blocks, replace(preparation, augmentation=None), recipe.batch, window=0).epoch(0)
+    return Stream(blocks, replace(preparation, augmentation=None), config.batch_size, window=0).epoch(0)
 
 
 def _trained_on(spec: ResolvedSpec, steps: int | None) -> TrainedOn:

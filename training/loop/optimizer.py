@@ -1,73 +1,66 @@
-"""How weights move along a gradient: SGD as in the paper, or Adam, and what either remembers."""
+"""The optimizers, SGD as in the paper or Adam, and how their state is stored in checkpoints."""
 
 import torch
 from torch import Tensor, nn
 
 from synthgen.errors import SynthgenError
-from synthgen.training.loop.config import Recipe
-
-_SQUARES = "squares/"
+from synthgen.training.loop.config import TrainingConfig
 
 
-def build_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the optimizer of a recipe, which remembers nothing yet.
+def build_optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Return the optimizer of a training config, with empty state.
 
-    ``adam`` is that of Loshchilov and Hutter 2019 (AdamW), whose weight decay is apart from the gradient.
+    ``adam`` is AdamW (Loshchilov and Hutter 2019), whose weight decay is decoupled from the gradient.
     """
-    if recipe.optimizer == "adam":
+    if config.betas is not None:
         return torch.optim.AdamW(
-            model.parameters(), lr=recipe.rate.first, betas=(recipe.momentum, recipe.squares),
-            weight_decay=recipe.weight_decay, fused=True,
-        )  # fmt: skip
+            model.parameters(), lr=config.lr, betas=config.betas, weight_decay=config.weight_decay, fused=True
+        )
     return torch.optim.SGD(
-        model.parameters(), lr=recipe.rate.first, momentum=recipe.momentum, weight_decay=recipe.weight_decay,
-        fused=True,
-    )  # fmt: skip
+        model.parameters(), lr=config.lr, momentum=config.momentum or 0.0, weight_decay=config.weight_decay, fused=True
+    )
 
 
-def remembered(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
-    """Return copies on the CPU of what an optimizer remembers: by weight, and Adam's squares by ``squares/`` weight."""
-    tensors = {}
-    for name, parameter in model.named_parameters():
-        state = optimizer.state[parameter]
-        for kind, key in _kinds(optimizer).items():
-            if state.get(key) is not None:
-                tensors[kind + name] = state[key].detach().cpu().clone()
-    return tensors
+def optimizer_state(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """Return copies of an optimizer's state on the CPU, as ``momentum_buffer/conv1.weight`` or ``exp_avg/…``."""
+    return {
+        f"{key}/{name}": optimizer.state[parameter][key].detach().cpu().clone()
+        for name, parameter in model.named_parameters()
+        for key in _keys(optimizer)
+        if optimizer.state[parameter].get(key) is not None
+    }
 
 
-def remember(optimizer: torch.optim.Optimizer, model: nn.Module, tensors: dict[str, Tensor], updates: int) -> None:
-    """Give an optimizer what one remembered after ``updates``.
+def restore_optimizer(optimizer: torch.optim.Optimizer, model: nn.Module, state: dict[str, Tensor], steps: int) -> None:
+    """Restore the state that an optimizer had after a number of steps.
 
     Args:
         optimizer: A new one.
         model: Its network, on its device.
-        tensors: As `remembered` returns them.
-        updates: That the other one had done.
+        state: As `optimizer_state` returns it.
+        steps: Steps that were done.
 
     Raises:
-        SynthgenError: A tensor has not the shape of its weight, or Adam has one of a weight's two alone.
+        SynthgenError: A tensor does not have the shape of its weight, or one of Adam's two tensors is missing.
 
     """
-    kinds = _kinds(optimizer)
+    keys = _keys(optimizer)
     for name, parameter in model.named_parameters():
-        missing = [kind + name for kind in kinds if kind + name not in tensors]
-        if len(missing) == len(kinds):
+        missing = [f"{key}/{name}" for key in keys if f"{key}/{name}" not in state]
+        if len(missing) == len(keys):
             continue
         if missing:
-            raise SynthgenError(f"momentum: {missing[0]} is missing; restore the checkpoint")
-        for kind, key in kinds.items():
-            tensor = tensors[kind + name]
+            raise SynthgenError(f"optimizer: {missing[0]} is missing; restore the checkpoint")
+        for key in keys:
+            tensor = state[f"{key}/{name}"]
             if tensor.shape != parameter.shape:
-                shape = "x".join(map(str, tensor.shape))
-                raise SynthgenError(f"momentum: {kind + name} is {shape}, not as its weight; restore the checkpoint")
+                found, wanted = ("x".join(map(str, shape)) for shape in (tensor.shape, parameter.shape))
+                raise SynthgenError(f"optimizer: {key}/{name} is {found}, not {wanted}; restore the checkpoint")
             optimizer.state[parameter][key] = torch.empty_like(parameter).copy_(tensor)
         if isinstance(optimizer, torch.optim.AdamW):
-            optimizer.state[parameter]["step"] = torch.tensor(float(updates), device=parameter.device)
+            optimizer.state[parameter]["step"] = torch.tensor(float(steps), device=parameter.device)
 
 
-def _kinds(optimizer: torch.optim.Optimizer) -> dict[str, str]:
-    """Return by prefix of our names what torch calls the tensors."""
-    if isinstance(optimizer, torch.optim.AdamW):
-        return {"": "exp_avg", _SQUARES: "exp_avg_sq"}
-    return {"": "momentum_buffer"}
+def _keys(optimizer: torch.optim.Optimizer) -> tuple[str, ...]:
+    """Return torch's names of the tensors in the state of a weight."""
+    return ("exp_avg", "exp_avg_sq") if isinstance(optimizer, torch.optim.AdamW) else ("momentum_buffer",)

@@ -1,4 +1,4 @@
-"""What to say when memory runs out: the batch that would fit."""
+"""Out of memory: the largest batch size that would fit."""
 
 from collections.abc import Callable
 

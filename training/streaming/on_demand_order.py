@@ -1,6 +1,6 @@
-"""Which samples each update of a training from a spec takes: those that a stored dataset would give, or a fixed number.
+"""The samples of each step of a training from a spec: in the order of the stored dataset, or N steps in total.
 
-Nothing here is random but the order of `synthgen.training.streaming.batches`, so a step is all that is needed to go on.
+The only randomness is the order of `synthgen.training.streaming.batches`, so the step is enough to resume.
 """
 
 import math
@@ -35,39 +35,39 @@ class LiveSplit:
 
 @dataclass(frozen=True)
 class Pace:
-    """How the samples fall into updates, and the updates into the epochs of a recipe.
+    """How samples are divided into steps, and steps into the epochs of a training config.
 
-    Without ``steps`` it is what a stored dataset gives: in each epoch every sample once, the last batch as small as it
-    comes. With ``steps`` all batches are full, and the epochs of the recipe share the steps evenly, whatever they hold.
+    Without ``steps``, as for a stored dataset: every sample once per epoch, and the last batch of an epoch may be
+    smaller. With ``steps``, all batches are full and the steps are divided evenly among the epochs.
     """
 
     samples: int
     """Of one round through the data."""
     batch: int
     epochs: int
-    """Of the recipe, by which its rate falls."""
+    """Of the training config, by which the learning rate falls."""
     steps: int | None = None
-    """Updates in all."""
+    """Optimizer steps in total."""
 
     def __post_init__(self) -> None:
         if self.steps is not None and self.steps < self.epochs:
             raise SynthgenError(
-                f"--steps: value {self.steps}; give at least {self.epochs}, one for each epoch of the recipe's schedule"
+                f"--steps: value {self.steps}; give at least {self.epochs}, one for each epoch of the training config"
             )
 
     @property
     def all_steps(self) -> int:
-        """Updates in all."""
+        """Optimizer steps in total."""
         return self.start(self.epochs)
 
     def start(self, epoch: int) -> int:
-        """Return the updates that are done when an epoch of the recipe begins, from 0."""
+        """Return the number of steps before an epoch, counted from 0."""
         if self.steps is None:
             return epoch * math.ceil(self.samples / self.batch)
         return epoch * self.steps // self.epochs
 
     def parts(self, step: int) -> list[tuple[int, int, int]]:
-        """Return what an update takes: (round, start, end) of samples in the order of their round."""
+        """Return the samples of a step as (round, start, end), in the order of each round."""
         if self.steps is None:
             done, number = divmod(step, math.ceil(self.samples / self.batch))
             return [(done, number * self.batch, min((number + 1) * self.batch, self.samples))]
