@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from synthgen.api.data import open_dataset, pull, push, verify
     from synthgen.api.rendering import draw, load_spec, render
     from synthgen.api.scans import build_scan_set, open_scan_set
-    from synthgen.api.training import finetune, load_network, train
+    from synthgen.api.training import finetune, load_network, torch_dataset, train
     from synthgen.errors import SynthgenError
 
 __version__ = "0.1.0"
@@ -29,6 +29,7 @@ __all__ = [
     "pull",
     "push",
     "render",
+    "torch_dataset",
     "train",
     "verify",
 ]
@@ -45,6 +46,7 @@ _MODULES = {
     "pull": "synthgen.api.data",
     "push": "synthgen.api.data",
     "render": "synthgen.api.rendering",
+    "torch_dataset": "synthgen.api.training",
     "train": "synthgen.api.training",
     "verify": "synthgen.api.data",
 }

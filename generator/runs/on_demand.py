@@ -40,7 +40,8 @@ def sample_arrays(samples: Iterable[Sample], steps_per_mm: float, *, depth: bool
 
     Returns:
         Indices (n,); masks (n, H, W / 8) with eight pixels to a byte, or depth codes (n, H, W); landmarks (n, K, 2) in
-        pixels; their depths (n, K), the depth (n,) whose code is 1 and codes per mm (n,), all NaN for masks.
+        pixels, and which of them are visible (n, K); their depths (n, K), the depth (n,) whose code is 1 and codes per
+        mm (n,), all NaN for masks.
 
     Raises:
         SynthgenError: The depths do not fit 16 bits.
@@ -55,11 +56,12 @@ def _row(sample: Sample, steps_per_mm: float, *, depth: bool) -> tuple[Any, ...]
     index = np.int64(sample.index)
     if not depth:
         unknown = np.full(len(points), np.nan)
-        return index, np.packbits(np.isfinite(sample.depth_mm), axis=1), points, unknown, np.nan, np.nan
+        mask = np.packbits(sample.mask, axis=1)
+        return index, mask, points, sample.visible, unknown, np.nan, np.nan
     near = nearest_depth(sample.depth_mm, steps_per_mm)
     code = encode_depth(sample.depth_mm, near, steps_per_mm)
     depths = stored_points(sample.labels.landmarks_mm[:, 2])
-    return index, code, points, depths, near, float(steps_per_mm)
+    return index, code, points, sample.visible, depths, near, float(steps_per_mm)
 
 
 class LiveRenderer:

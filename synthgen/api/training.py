@@ -1,5 +1,6 @@
 """Networks: trained on renderings, fine-tuned on real scans, loaded for use; and data for training loops of others."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -7,6 +8,9 @@ from synthgen.errors import need
 
 if TYPE_CHECKING:
     from synthgen.api.network import Network
+    from synthgen.datasets.dataset import Dataset
+    from synthgen.specs.spec import ResolvedSpec
+    from synthgen.training.loop.torch_dataset import LandmarkDataset
 
 
 def load_network(
@@ -145,3 +149,79 @@ def finetune(
     tuning = tuning_of(Path(scans), find_device(device), begun, config)
     run(Request(tuning, parse_folds(folds), Path(out), begun), LogListener())
     return load_network(out, device=device)
+
+
+def torch_dataset(
+    data: "str | Path | Dataset | ResolvedSpec",
+    *,
+    split: Literal["train", "validation", "test"] = "train",
+    input: Literal["mask", "depth"] = "mask",  # noqa: A002 (the word of the training config)
+    batch_size: int | None = None,
+    artefacts: bool = True,
+    augmentation: Mapping[str, float] | None = None,
+    shuffle: bool = True,
+    seed: int = 0,
+    rank: int | None = None,
+    world_size: int | None = None,
+    workers: int | None = None,
+    cache: str | Path | None = None,
+) -> "LandmarkDataset":
+    """Return samples as tensors, for a PyTorch training loop of your own: a `torch.utils.data.IterableDataset`.
+
+    The order of an epoch is a permutation that depends on ``seed`` and the epoch alone; call ``set_epoch(epoch)``
+    before each. With the same seed, order and tensors are those of `train`. For ready batches, the fast way, give
+    ``batch_size`` here and ``batch_size=None`` to the DataLoader; without it single samples come, to be collated.
+    ``num_workers`` may be any number, except for a spec, which is rendered by processes of its own.
+
+    Several ranks get disjoint samples, as many on each, so all do the same number of steps: up to ``world_size - 1``
+    samples of an epoch are left out. ``state_dict()`` and ``load_state_dict()`` resume within an epoch.
+
+    Args:
+        data: As in `open_dataset`; an open dataset; or a spec from `load_spec`, whose samples are rendered on demand by
+            the raster engine and stored nowhere.
+        split: ``train``, ``validation`` or ``test``.
+        input: ``mask``, or normalized ``depth``.
+        batch_size: Samples of a batch on each rank; None gives single samples.
+        artefacts: Apply the spec's artefacts, drawn anew for each epoch.
+        augmentation: Random moves of image and landmarks: ``{"rotation_deg": 10, "scale": 0.1, "shift": 0.05}``.
+        shuffle: False gives the stored order.
+        seed: Of order and augmentation.
+        rank: This process among those that train together; ``torch.distributed`` is asked if None.
+        world_size: How many those are.
+        workers: Maximum number of rendering processes, for a spec; all cores if None.
+        cache: As in `open_dataset`.
+
+    Returns:
+        The dataset, with ``len()``. An item is a dict, a batch of N samples has N as first dimension of each:
+        ``image`` (1, H, W) float32, 0 or 1, or depth of mean 0 and deviation 1 over the body; ``target`` (K, 2)
+        float32, the landmarks as x and y from -1 (left, top edge) to 1, for depth (K, 3) with normalized depth;
+        ``landmarks_px`` (K, 2) float32, the same in continuous pixels of the patch; ``visible`` (K,) bool; ``index``
+        int64; for depth ``depth_scale`` (2,) float32: mean and deviation in mm that undo the normalization. Right hands
+        come mirrored, as left ones.
+
+    Raises:
+        SynthgenError: The data cannot be used, or an option is wrong.
+
+    Example:
+        ``next(iter(synthgen.torch_dataset("hands", batch_size=100)))["image"].shape``
+
+    """
+    from synthgen.api.data import open_dataset
+    from synthgen.api.on_demand import SpecRenderer
+    from synthgen.api.rendering import load_spec
+    from synthgen.errors import SynthgenError
+    from synthgen.specs.spec import Spec
+    from synthgen.training.loop.torch_dataset import LandmarkDataset, Reading, Rendered, Stored, moves
+    from synthgen.training.streaming.batches import Ranks
+
+    if (rank is None) != (world_size is None):
+        raise SynthgenError(f"rank: value {rank}; give rank and world_size together, or neither")
+    ranks = None if rank is None or world_size is None else Ranks(rank, world_size)
+    reading = Reading(split, input, artefacts, moves(augmentation), batch_size, seed, shuffle, ranks)
+    if isinstance(data, Spec):
+        from synthgen.generator.prepare import prepare_scene
+
+        spec = prepare_scene(load_spec(data, engine="raster")).spec
+        return LandmarkDataset(Rendered(SpecRenderer(spec, workers)), reading)
+    dataset = open_dataset(data, cache=cache) if isinstance(data, str | Path) else data
+    return LandmarkDataset(Stored(dataset), reading)

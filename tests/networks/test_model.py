@@ -187,7 +187,7 @@ def test_steps_are_sgd_with_momentum_by_hand():
     model, rates, weight, speed = Line(), (0.1, 0.05, 0.02), 2.0, 0.0
     optimizer = build_optimizer(model, TrainingConfig())
     batch = Batch(torch.tensor([1, 3], dtype=torch.uint8).reshape(2, 1, 1, 1), torch.tensor([[1.0], [0.5]]),
-                  torch.zeros(2), torch.zeros(2), 2)  # fmt: skip
+                  torch.zeros(2), torch.zeros(2), 2, torch.ones(2, 1))  # fmt: skip
     for rate in rates:
         optimizer.param_groups[0]["lr"] = rate
         loss = train_step(model, optimizer, batch, Device(channels_last=False))
@@ -205,7 +205,8 @@ def test_steps_of_adam_by_hand():
         TrainingConfig(optimizer="adam", lr=0.1, betas=(0.8, 0.9), weight_decay=0.5),
     )
     optimizer, weight, speed, squares = build_optimizer(model, config), 2.0, 0.0, 0.0
-    batch = Batch(torch.ones(1, 1, 1, 1, dtype=torch.uint8), torch.tensor([[1.0]]), torch.zeros(1), torch.zeros(1), 1)
+    batch = Batch(torch.ones(1, 1, 1, 1, dtype=torch.uint8), torch.tensor([[1.0]]), torch.zeros(1), torch.zeros(1), 1,
+                  torch.ones(1, 1))  # fmt: skip
     for step in range(1, 5):
         gradient = weight - 1
         train_step(model, optimizer, batch, Device(channels_last=False))
@@ -220,7 +221,7 @@ def test_a_long_gradient_is_shortened(clip, step):
     model = Line()
     optimizer = torch.optim.SGD(model.parameters(), lr=1)
     batch = Batch(torch.tensor([1, 3], dtype=torch.uint8).reshape(2, 1, 1, 1), torch.tensor([[1.0], [4.1666667]]),
-                  torch.zeros(2), torch.zeros(2), 2)  # fmt: skip
+                  torch.zeros(2), torch.zeros(2), 2, torch.ones(2, 1))  # fmt: skip
 
     train_step(model, optimizer, batch, Device(channels_last=False), clip)
 

@@ -22,7 +22,7 @@ from synthgen.training.loop.learning_rate import MultiStep
 from synthgen.training.loop.train import train
 from synthgen.training.scans.scan_set import Scan, ScanSet, ScanSetInfo, read_scanset
 from synthgen.training.streaming.batches import Stream, prefetched
-from synthgen.training.streaming.packed_samples import Block, Inputs, pack_masks
+from synthgen.training.streaming.packed_samples import Block, Inputs, mask_block
 from synthgen.training.streaming.preparation import Preparation
 from synthgen.training.streaming.shard_cache import ArrayBlocks
 
@@ -103,14 +103,13 @@ def scan_block(scans: Sequence[Scan], inputs: Inputs) -> Block:
     numbers = np.arange(len(scans), dtype=np.int64)
     points = np.stack([scan.landmarks_px for scan in scans])
     if inputs == "mask":
-        nothing = np.full(len(scans), np.nan)
-        images = pack_masks(np.stack([scan.mask for scan in scans]))
-        return Block(numbers, images, points, np.full(points.shape[:2], np.nan), nothing, nothing)
+        return mask_block(numbers, np.stack([scan.mask for scan in scans]), points)
     coded = [_coded(scan) for scan in scans]
     return Block(
         numbers,
         np.stack([codes for codes, _ in coded]),
         points,
+        ~np.isnan(points).any(axis=2),
         np.stack([landmark_depths_mm(scan) for scan in scans]),
         np.array([near for _, near in coded]),
         np.full(len(scans), _STEPS_PER_MM),

@@ -22,11 +22,13 @@ from synthgen.specs.spec import ResolvedSpec, spec_hash
 from synthgen.training.loop.checkpoint import TrainedOn
 from synthgen.training.loop.config import TrainingConfig
 from synthgen.training.loop.job import UNMOVED_SAMPLES, Job, preparation_for
-from synthgen.training.streaming.batches import ALONE, Batches, Ranks, Stream, epoch_order
+from synthgen.training.streaming.batches import ALONE, WINDOW, Batches, Ranks, Stream, epoch_order
 from synthgen.training.streaming.on_demand_order import LiveSplit, Pace, RoundOrder, indices_of, pieces
 from synthgen.training.streaming.packed_samples import Block, Inputs, join_blocks
 from synthgen.training.streaming.preparation import Batch, Preparation
 
+_ENDLESS = 2**40
+"""Epochs."""
 PIECE = 100
 """Samples per call of the renderer."""
 _LOST = (
@@ -89,12 +91,29 @@ def live_job(data: LiveData, config: TrainingConfig, steps: int | None = None, r
     return Job(config, data.domain, stream, (_trained_on(spec, steps),), _validation(source, config, preparation))
 
 
+def live_stream(data: LiveData, preparation: Preparation, batch: int, order: "Order") -> "LiveStream":
+    """Return the training samples of a spec without an end: every epoch is one round through them.
+
+    Args:
+        data: The spec, and what makes its samples. So that no rank gets more than another, the last ones are left out.
+        preparation: What is done to the samples.
+        batch: Samples of a batch, over all ranks.
+        order: How they are mixed.
+
+    """
+    samples = sum(data.train.sizes)
+    split = data.train.first(samples - samples % order.ranks.count)
+    pace = Pace(sum(split.sizes), batch, _ENDLESS)
+    return LiveStream(_Blocks(data, preparation.inputs), split, pace, preparation, order)
+
+
 @dataclass(frozen=True)
 class Order:
     """The shuffling seed, and the share of this process."""
 
     seed: int
     ranks: Ranks = ALONE
+    window: int = WINDOW
 
 
 class LiveStream:
@@ -136,7 +155,7 @@ class LiveStream:
     def _begin(self, number: int, start: int, end: int) -> list[Future[Arrays]]:
         if number not in self._rounds:
             self._rounds = {n: order for n, order in self._rounds.items() if abs(n - number) == 1}
-            self._rounds[number] = RoundOrder(self._split, self._order.seed, number)
+            self._rounds[number] = RoundOrder(self._split, self._order.seed, number, self._order.window)
         ranks = self._order.ranks
         return self._source.begin(self._rounds[number].indices(start, end)[ranks.rank :: ranks.count])
 
@@ -166,7 +185,7 @@ class _Blocks:
         shape = (0, domain.height, domain.width if inputs == "depth" else -(-domain.width // 8))
         images = np.empty(shape, np.uint16) if inputs == "depth" else np.empty(shape, np.uint8)
         points, nothing = np.empty((0, len(domain.landmarks), 2)), np.empty(0)
-        self._empty = Block(np.empty(0, np.int64), images, points, points[..., 0], nothing, nothing)
+        self._empty = Block(np.empty(0, np.int64), images, points, points[..., 0] > 0, points[..., 0], nothing, nothing)
 
     def begin(self, indices: NDArray[np.int64]) -> list[Future[Arrays]]:
         """Start to render samples."""
@@ -219,11 +238,11 @@ def _trained_on(spec: ResolvedSpec, steps: int | None) -> TrainedOn:
 
 
 def _joined(batches: list[Batch]) -> Batch:
-    images, targets, indices, scales = (
+    images, targets, indices, scales, visible = (
         torch.cat([getattr(batch, field) for batch in batches])
-        for field in ("images", "targets", "indices", "depth_scale")
+        for field in ("images", "targets", "indices", "depth_scale", "visible")
     )
-    return Batch(images, targets, indices, scales, sum(batch.total for batch in batches))
+    return Batch(images, targets, indices, scales, sum(batch.total for batch in batches), visible)
 
 
 @contextmanager

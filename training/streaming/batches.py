@@ -79,6 +79,8 @@ class Stream:
     """Of the order."""
     window: int = WINDOW
     ranks: Ranks = ALONE
+    even: bool = False
+    """Leave out the last samples of an epoch that not all ranks would get."""
 
     def epoch(self, epoch: int) -> "Epoch":
         """Return the batches of an epoch."""
@@ -92,6 +94,8 @@ class Epoch:
         self.stream, self.epoch = stream, epoch
         windows = epoch_order(stream.blocks.sizes, stream.seed, epoch, stream.window)
         self.order = np.concatenate(windows)
+        if stream.even:
+            self.order = self.order[: len(self.order) - len(self.order) % stream.ranks.count]
         self._ends = np.cumsum([len(window) for window in windows])
         self._blocks = [np.unique(window[:, 0]).tolist() for window in windows]
         self._prepared: tuple[int, int] | None = None

@@ -17,7 +17,7 @@ from synthgen.geometry import Floats
 from synthgen.storage.dataset_paths import labels_path
 from synthgen.training.streaming.packed_samples import Inputs
 
-_COLUMNS = ("index", "landmarks_px")
+_COLUMNS = ("index", "landmarks_px", "visible")
 _DEPTH_COLUMNS = ("landmarks_mm", "depth_near_mm", "depth_steps_per_mm")
 
 
@@ -29,6 +29,8 @@ class Labels:
     """(n,)"""
     landmarks_px: Floats
     """(n, K, 2) continuous pixels."""
+    visible: NDArray[np.bool_]
+    """(n, K)"""
     landmarks_z_mm: Floats
     """(n, K) in the camera frame; NaN unless depth is asked for, as all below."""
     depth_near_mm: Floats
@@ -73,16 +75,17 @@ class LabelTable:
         nothing = np.full(n, np.nan)
         points = self._numbers(columns, "landmarks_px", (n, k, 2))
         indices = self._numbers(columns, "index", (n,)).astype(np.int64)
+        visible = self._numbers(columns, "visible", (n, k)).astype(np.bool_)
         if "landmarks_mm" not in columns:
-            return Labels(indices, points, np.full((n, k), np.nan), nothing, nothing)
+            return Labels(indices, points, visible, np.full((n, k), np.nan), nothing, nothing)
         depths = self._numbers(columns, "landmarks_mm", (n, k, 3))[..., 2]
         near, steps = (self._numbers(columns, name, (n,)) for name in _DEPTH_COLUMNS[1:])
         if not (steps > 0).all():
             raise DatasetError(f"{self._where}: depth_steps_per_mm: is not above 0; restore it")
-        return Labels(indices, points, depths, near, steps)
+        return Labels(indices, points, visible, depths, near, steps)
 
     def _numbers(self, columns: dict[str, Any], name: str, shape: tuple[int, ...]) -> Floats:
-        """Return a column of numbers or of nested lists of numbers as an array."""
+        """Return a column of numbers or truths, or of nested lists of them, as an array."""
         column, lengths = columns[name], shape[1:]
         for length in lengths:
             if not pa.types.is_list(column.type) or column.null_count:
@@ -90,10 +93,11 @@ class LabelTable:
             if not (np.diff(column.offsets.to_numpy()) == length).all():
                 raise self._wrong(name)
             column = column.flatten()
-        numeric = pa.types.is_floating(column.type) or pa.types.is_integer(column.type)
+        kind = column.type
+        numeric = pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)
         if not numeric or column.null_count or len(column) != np.prod(shape):
             raise self._wrong(name)
-        numbers = column.to_numpy().astype(np.float64).reshape(shape)
+        numbers = column.to_numpy(zero_copy_only=False).astype(np.float64).reshape(shape)
         if not np.isfinite(numbers).all():
             raise self._wrong(name)
         return numbers

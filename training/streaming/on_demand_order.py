@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synthgen.errors import SynthgenError
-from synthgen.training.streaming.batches import epoch_windows
+from synthgen.training.streaming.batches import WINDOW, epoch_windows
 
 
 @dataclass(frozen=True)
@@ -83,9 +83,11 @@ class Pace:
 class RoundOrder:
     """The order of one round through a split, of which no more than a few windows are in memory."""
 
-    def __init__(self, split: LiveSplit, seed: int, number: int) -> None:
+    def __init__(self, split: LiveSplit, seed: int, number: int, window: int = WINDOW) -> None:
         self._split = split
-        self._windows: Callable[[], Iterator[NDArray[np.int32]]] = lambda: epoch_windows(split.sizes, seed, number)
+        self._windows: Callable[[], Iterator[NDArray[np.int32]]] = lambda: epoch_windows(
+            split.sizes, seed, number, window
+        )
         self._begin()
 
     def indices(self, start: int, end: int) -> NDArray[np.int64]:

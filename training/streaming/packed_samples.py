@@ -28,6 +28,8 @@ class Block:
     """(n, H, W / 8) masks, eight pixels to a byte, the leftmost highest; or (n, H, W) depth codes, 0 the background."""
     landmarks_px: Floats
     """(n, K, 2) continuous pixels, NaN where missing."""
+    visible: NDArray[np.bool_]
+    """(n, K) seen by the camera; of a scan: known."""
     landmarks_z_mm: Floats
     """(n, K) depth of each landmark, in the frame of the codes; all NaN where the images are masks."""
     depth_near_mm: Floats
@@ -54,7 +56,7 @@ class Block:
             images = pack_masks(unpack_masks(self.images, width)[:, :, ::-1])
         landmarks = self.landmarks_px * (-1, 1) + (width, 0)
         numbers = (self.landmarks_z_mm, self.depth_near_mm, self.depth_steps_per_mm)
-        return Block(self.indices, np.ascontiguousarray(images), landmarks, *numbers)
+        return Block(self.indices, np.ascontiguousarray(images), landmarks, self.visible, *numbers)
 
 
 def join_blocks(blocks: Sequence[Block]) -> Block:
@@ -65,7 +67,8 @@ def join_blocks(blocks: Sequence[Block]) -> Block:
 def mask_block(indices: NDArray[np.int64], masks: NDArray[np.bool_], landmarks_px: Floats) -> Block:
     """Return masks (n, H, W) with their landmarks (n, K, 2) as a block."""
     nothing = np.full(len(masks), np.nan)
-    return Block(indices, pack_masks(masks), landmarks_px, np.full(landmarks_px.shape[:2], np.nan), nothing, nothing)
+    unknown, known = np.full(landmarks_px.shape[:2], np.nan), ~np.isnan(landmarks_px).any(axis=2)
+    return Block(indices, pack_masks(masks), landmarks_px, known, unknown, nothing, nothing)
 
 
 def pack_masks(masks: NDArray[np.bool_] | NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -4,7 +4,7 @@ A batch is a pure function of its samples, the settings and the epoch.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,8 @@ class Batch:
     """(n, 2) float64, mm: mean and deviation that bring normalized depth back; NaN where the images are masks."""
     total: int
     """Samples of the whole batch, of which other ranks have the rest."""
+    visible: Tensor
+    """(n, K) bool, seen by the camera."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -76,7 +78,7 @@ class Preparation:
             else:
                 masks = move_images(masks, moves)
         if masks is None:
-            return self._depth_batch(Block(block.indices, images, points, *_depth_numbers(block)), epoch, total)
+            return self._depth_batch(replace(block, images=images, landmarks_px=points), epoch, total)
         if self.artefacts is not None:
             masks = apply_artefacts(masks, self.artefacts, self.artefact_seed, epoch, block.indices)
         nothing = torch.full((len(block), 2), torch.nan, dtype=torch.float64)
@@ -97,7 +99,8 @@ class Preparation:
     def _batch(self, images: Tensor, points: Floats, rest: tuple[Block, Tensor], total: int) -> Batch:
         block, scale = rest
         targets = torch.from_numpy(self.labels.encode(points).astype(np.float32))
-        return Batch(images[:, None], targets, torch.from_numpy(block.indices), scale, total)
+        indices, visible = torch.from_numpy(block.indices), torch.from_numpy(block.visible)
+        return Batch(images[:, None], targets, indices, scale, total, visible)
 
 
 def _in_mm(scale: Floats, block: Block) -> Floats:
@@ -106,10 +109,6 @@ def _in_mm(scale: Floats, block: Block) -> Floats:
     mean = block.depth_near_mm + (scale[:, 0] - 1) / steps
     empty, flat = np.isnan(scale[:, 0]), scale[:, 1] == 0
     return np.stack([np.where(empty, 0.0, mean), np.where(flat, 1.0, scale[:, 1] / steps)], axis=1)
-
-
-def _depth_numbers(block: Block) -> tuple[Floats, Floats, Floats]:
-    return block.landmarks_z_mm, block.depth_near_mm, block.depth_steps_per_mm
 
 
 @njit(cache=True, nogil=True)

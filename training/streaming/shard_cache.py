@@ -134,7 +134,7 @@ class ShardBlocks:
         if not np.array_equal(labels.indices, indices):
             raise DatasetError(f"{where}: its samples are not those of {self._labels.path}; restore both")
         numbers = (labels.landmarks_z_mm, labels.depth_near_mm, labels.depth_steps_per_mm)
-        block = Block(indices, images, labels.landmarks_px, *numbers)
+        block = Block(indices, images, labels.landmarks_px, labels.visible, *numbers)
         block = block.mirrored(domain.width) if dataset.spec.side == "right" else block
         return block if samples == len(block) else block.take(np.arange(samples))
 

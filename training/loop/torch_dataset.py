@@ -1,0 +1,342 @@
+"""Our samples for training loops of others: a `torch.utils.data.IterableDataset` over the same stream of batches.
+
+Order, artefacts and moves are those of our own loop with the same seed. An item's number is all that is needed to
+resume, and worker ``w`` of ``W`` makes every ``W``-th item, so a DataLoader puts them back in order.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor
+from torch.utils.data import IterableDataset, get_worker_info
+
+from synthgen.datasets.dataset import Dataset
+from synthgen.datasets.plan import Split
+from synthgen.errors import SynthgenError
+from synthgen.specs.domain import Domain
+from synthgen.specs.messages import spec_error
+from synthgen.specs.spec import ResolvedSpec, spec_hash
+from synthgen.training.loop.on_demand import LiveData, Order, live_stream
+from synthgen.training.networks.coordinates import LabelSpace
+from synthgen.training.streaming.augmentation import Augmentation
+from synthgen.training.streaming.batches import ALONE, WINDOW, Batches, Epochs, Ranks, Stream, prefetched
+from synthgen.training.streaming.packed_samples import Inputs
+from synthgen.training.streaming.preparation import Batch, Preparation
+from synthgen.training.streaming.shard_cache import ShardBlocks
+
+Item = dict[str, Tensor]
+_BUDGET = 4 * 2**30
+"""Bytes of packed samples that stay in memory, over all workers of a process."""
+_AT_ONCE = 64
+"""Samples that are made in one go where single ones are asked for."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How samples are read and prepared."""
+
+    split: Split = "train"
+    input: Inputs = "mask"
+    artefacts: bool = True
+    """Apply the dataset's artefacts."""
+    augmentation: Augmentation | None = None
+    batch_size: int | None = None
+    """Samples of a batch on each rank; None gives single samples."""
+    seed: int = 0
+    """Of order and augmentation."""
+    shuffle: bool = True
+    ranks: Ranks | None = None
+    """None asks ``torch.distributed``."""
+
+    def preparation(self, spec: ResolvedSpec) -> Preparation:
+        """Return what is done to the samples of a spec."""
+        domain = Domain.of_spec(spec)
+        labels = LabelSpace(domain.width, domain.height, depth=self.input == "depth")
+        return Preparation(labels, spec.artefacts if self.artefacts else None, spec.seed, self.augmentation, self.seed)
+
+    @property
+    def window(self) -> int:
+        """Shards whose samples are mixed."""
+        return WINDOW if self.shuffle else 0
+
+
+class Origin(Protocol):
+    """Where samples come from."""
+
+    @property
+    def spec(self) -> ResolvedSpec:
+        """Of the samples."""
+
+    @property
+    def sha256(self) -> str:
+        """Equal for equal samples only."""
+
+    def samples(self, split: Split) -> int:
+        """Return the number of samples of a split."""
+
+    def open(self, reading: Reading, batch: int, ranks: Ranks, workers: int) -> AbstractContextManager[Epochs]:
+        """Open the batches for one pass, in one of some worker processes, or in none (0)."""
+
+
+class Stored:
+    """The samples of a dataset."""
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._blocks: tuple[int, ShardBlocks] | None = None
+
+    @property
+    def spec(self) -> ResolvedSpec:
+        """Of the dataset."""
+        return self._dataset.spec
+
+    @property
+    def sha256(self) -> str:
+        """Of the dataset's manifest."""
+        return self._dataset.sha256
+
+    def samples(self, split: Split) -> int:
+        """Return the number of samples of a split."""
+        return sum(shard.samples for shard in self._dataset.shards_of(split))
+
+    @contextmanager
+    def open(self, reading: Reading, batch: int, ranks: Ranks, workers: int) -> Iterator[Epochs]:
+        """Open the batches; what was read stays in memory for the next pass of this process."""
+        if self._blocks is None or self._blocks[0] != os.getpid():
+            budget = _BUDGET // max(workers, 1)
+            blocks = ShardBlocks(self._dataset, reading.split, reading.input, None, budget)
+            self._blocks = os.getpid(), blocks
+        preparation = reading.preparation(self.spec)
+        yield Stream(self._blocks[1], preparation, batch, reading.seed, reading.window, ranks, even=True)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Give a worker process what it needs to open the dataset for itself."""
+        return self.__dict__ | {"_blocks": None}
+
+
+class Renders(Protocol):
+    """Renders the samples of a split of a spec while a block runs, beside this process."""
+
+    @property
+    def spec(self) -> ResolvedSpec:
+        """Of the samples."""
+
+    def samples(self, split: Split) -> int:
+        """Return the number of samples of a split."""
+
+    def open(self, split: Split, inputs: Inputs, processes: int) -> AbstractContextManager[LiveData]:
+        """Start what renders, for one of some processes that train together."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """The samples of a spec, rendered when they are needed."""
+
+    renders: Renders
+
+    @property
+    def spec(self) -> ResolvedSpec:
+        """The spec."""
+        return self.renders.spec
+
+    @property
+    def sha256(self) -> str:
+        """Of the spec."""
+        return spec_hash(self.spec)
+
+    def samples(self, split: Split) -> int:
+        """Return the number of samples of a split."""
+        return self.renders.samples(split)
+
+    @contextmanager
+    def open(self, reading: Reading, batch: int, ranks: Ranks, workers: int) -> Iterator[Epochs]:
+        """Start the rendering processes; they end with the pass.
+
+        Raises:
+            SynthgenError: This is a worker process.
+
+        """
+        if workers:
+            raise SynthgenError(
+                f"num_workers: value {workers}; a spec is rendered by processes of its own, so give num_workers=0 to "
+                "the DataLoader, and their number by workers= to torch_dataset"
+            )
+        order = Order(reading.seed, ranks, reading.window)
+        with self.renders.open(reading.split, reading.input, ranks.count) as data:
+            yield live_stream(data, reading.preparation(self.spec), batch, order)
+
+
+class LandmarkDataset(IterableDataset[Item]):
+    """Samples, or batches of them, as tensors; `synthgen.torch_dataset` describes them."""
+
+    def __init__(self, origin: Origin, reading: Reading) -> None:
+        self._origin, self._reading = origin, reading
+        self._epoch = torch.zeros((), dtype=torch.int64)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # workers that outlive an epoch read it
+        self._resume: dict[str, Any] = {}
+        self._done = 0
+        origin.samples(reading.split)  # refuses a split without samples
+        ranks = self._ranks()
+        if not 0 <= ranks.rank < ranks.count:
+            raise SynthgenError(f"rank: value {ranks.rank}; give 0 to {ranks.count - 1}, below world_size")
+        if reading.batch_size is not None and reading.batch_size < 1:
+            raise SynthgenError(f"batch_size: value {reading.batch_size}; give 1 or more, or None for single samples")
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch of the next pass, from 0: another one has another order, artefacts and moves."""
+        self._epoch.fill_(epoch)
+        if self._resume.get("epoch") != epoch:
+            self._resume, self._done = {}, 0
+
+    def __len__(self) -> int:
+        """Return the items of a pass on this rank, the same on all ranks."""
+        samples, size = self._origin.samples(self._reading.split) // self._ranks().count, self._reading.batch_size
+        return samples if size is None else -(-samples // size)
+
+    def state_dict(self, position: int | None = None) -> dict[str, Any]:
+        """Return what `load_state_dict` resumes from: the epoch and the number of items that are done.
+
+        Args:
+            position: Items that the training loop has used in this epoch. With ``num_workers`` above 0 and a plain
+                DataLoader only the loop knows it, for the workers are ahead; None is right for ``num_workers=0``, and
+                within the workers of a loader that asks them.
+
+        """
+        worker, workers = _worker()
+        if position is not None:
+            worker, workers = 0, 0
+        done = self._done if position is None else position
+        return {"epoch": int(self._epoch), "position": done, "worker": worker, "workers": workers} | self._identity()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Set the epoch, and begin its next pass after the items that are done.
+
+        Raises:
+            SynthgenError: The state is of other data, or of a dataset with other options.
+
+        """
+        for key, here in self._identity().items():
+            if state.get(key) != here:
+                raise SynthgenError(f"state: {key} is {state.get(key)!r:.80} there and {here!r:.80} here; "
+                                    "resume with the same data and options")  # fmt: skip
+        self.set_epoch(state["epoch"])
+        self._resume, self._done = dict(state), state["position"]
+
+    def __iter__(self) -> Iterator[Item]:
+        worker, workers = _worker()
+        epoch = int(self._epoch)
+        self._done = self._begin(worker, workers, epoch)
+        return self._items((worker, workers), epoch, self._done)
+
+    def _items(self, process: tuple[int, int], epoch: int, begin: int) -> Iterator[Item]:
+        (worker, workers), ranks = process, self._ranks()
+        size, labels = self._reading.batch_size, self._reading.preparation(self._origin.spec).labels
+        with self._origin.open(self._reading, (size or _AT_ONCE) * ranks.count, ranks, workers) as epochs:
+            batches, stride = epochs.epoch(epoch), max(workers, 1)
+            first, skipped = (begin, 0) if size else (worker + stride * (begin // _AT_ONCE), begin % _AT_ONCE)
+            mine = _Part(batches, range(first, len(batches), stride))
+            for number, batch in zip(mine.numbers, prefetched(mine, 0, 0 if workers else 1), strict=True):
+                if size:
+                    self._done = number + stride
+                    yield _item(batch, labels)
+                    continue
+                for row in _rows(_item(batch, labels), skipped):
+                    self._done += 1
+                    yield row
+                skipped = 0
+
+    def _begin(self, worker: int, workers: int, epoch: int) -> int:
+        """Return the batch that this process begins with; of single samples, how many of its own are done."""
+        state, batches = self._resume, self._reading.batch_size is not None
+        if not workers:
+            self._resume = {}  # workers have a copy, which ends with them or with the epoch
+        first = worker if batches else 0
+        if not state or state["epoch"] != epoch:
+            return first
+        if state["workers"]:  # of one worker
+            if (state["worker"], state["workers"]) != (worker, workers):
+                raise SynthgenError(
+                    f"num_workers: value {workers}; the state is of {state['workers']}, give the same number"
+                )
+            return int(state["position"])
+        if workers > 1 and not batches and state["position"]:
+            raise SynthgenError("batch_size: value None; to resume with several workers give a number of samples")
+        return first + int(state["position"])
+
+    def _ranks(self) -> Ranks:
+        if self._reading.ranks is not None:
+            return self._reading.ranks
+        group = torch.distributed
+        if group.is_available() and group.is_initialized():
+            return Ranks(group.get_rank(), group.get_world_size())
+        return ALONE
+
+    def _identity(self) -> dict[str, Any]:
+        reading = self._reading
+        moves = reading.augmentation.model_dump() if reading.augmentation else None
+        return {
+            "data": self._origin.sha256, "split": reading.split, "input": reading.input, "seed": reading.seed,
+            "artefacts": reading.artefacts, "augmentation": moves, "batch_size": reading.batch_size,
+            "shuffle": reading.shuffle, "world_size": self._ranks().count,
+        }  # fmt: skip
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Tell a worker process which rank this is; it is in no group itself."""
+        return self.__dict__ | {"_reading": replace(self._reading, ranks=self._ranks())}
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Some of the batches of an epoch."""
+
+    batches: Batches
+    numbers: range
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def __getitem__(self, position: int) -> Batch:
+        return self.batches[self.numbers[position]]
+
+
+def moves(augmentation: Mapping[str, float] | None) -> Augmentation | None:
+    """Return an augmentation by its fields' names.
+
+    Raises:
+        SpecError: There is no such field, or a value is out of range.
+
+    """
+    if augmentation is None:
+        return None
+    data = {name: float(value) for name, value in augmentation.items()}
+    try:
+        return Augmentation.model_validate(data)
+    except ValidationError as error:
+        raise spec_error(error, Augmentation, data, lambda _: "") from None
+
+
+def _worker() -> tuple[int, int]:
+    """Return which worker process this is, and of how many; (0, 0) in the main process."""
+    info = get_worker_info()
+    return (info.id, info.num_workers) if info else (0, 0)
+
+
+def _item(batch: Batch, labels: LabelSpace) -> Item:
+    targets = batch.targets.reshape(len(batch), -1, labels.coordinates)
+    item = {
+        "image": batch.images.float(),
+        "target": targets,
+        "landmarks_px": labels.decode(batch.targets)[..., :2],
+        "visible": batch.visible,
+        "index": batch.indices,
+    }
+    return item | ({"depth_scale": batch.depth_scale.float()} if labels.depth else {})
+
+
+def _rows(item: Item, start: int) -> Iterator[Item]:
+    return ({key: values[row] for key, values in item.items()} for row in range(start, len(item["index"])))
