@@ -218,9 +218,12 @@ def test_options_that_are_wrong_are_refused(folder, options, text):
 
 
 def test_a_dataset_on_a_web_server_gives_the_same(folder, tmp_path):
-    with StaticServer(folder) as server:
+    server = StaticServer(folder)
+    try:
         there = synthgen.torch_dataset(server.url, batch_size=50, cache=tmp_path / "cache")
         assert same(loaded(there, 2), loaded(synthgen.torch_dataset(folder, batch_size=50)))
+    finally:
+        server.stop()
 
 
 @pytest.mark.slow
