@@ -3,6 +3,7 @@
 A block that cannot run here has a line ``<!-- not run: reason -->`` before it.
 """
 
+import ast
 import os
 import re
 import subprocess
@@ -16,6 +17,7 @@ import yaml
 from support.paths import ROOT
 from typer.main import get_command
 
+import synthgen
 from synthgen.cli.main import app
 from synthgen.errors import SynthgenError
 from synthgen.specs.files import init_text, load_spec
@@ -260,3 +262,49 @@ def test_pages_that_are_wrong_are_found(tmp_path):
 
     with pytest.raises(SynthgenError):
         load_spec(page)
+
+
+CARDS = [ROOT / "generator" / "dataset" / "card.txt", ROOT / "training" / "hub" / "model_card.txt"]
+
+
+def private_names(program: str) -> list[str]:
+    """What a program takes from synthgen that is not public."""
+    wrong = []
+    for node in ast.walk(ast.parse(program)):
+        if isinstance(node, ast.Import):
+            wrong += [alias.name for alias in node.names if alias.name.startswith("synthgen.")]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "synthgen":
+            names = {alias.name for alias in node.names}
+            wrong += [f"{node.module}.{name}" for name in names if node.module != "synthgen" or name not in PUBLIC]
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "synthgen":
+            wrong += [f"synthgen.{node.attr}"] if node.attr not in PUBLIC else []
+    return wrong
+
+
+PUBLIC = set(synthgen.__all__)
+
+
+@pytest.mark.parametrize("page", [*ALL_PAGES, *CARDS], ids=lambda page: page.name)
+def test_programs_use_public_names_only(page):
+    text = page.read_text(encoding="utf-8").replace("$settings", "")
+    programs = [block.text for block in blocks(text, "python") if ">>>" not in block.text]
+
+    assert [name for program in programs for name in private_names(program)] == []
+
+
+def test_private_names_are_found():
+    assert private_names("import synthgen\nsynthgen.draw('hand', 0)\nfrom synthgen import render") == []
+    assert private_names("import synthgen.specs.files") == ["synthgen.specs.files"]
+    assert private_names("from synthgen.specs import files") == ["synthgen.specs.files"]
+    assert private_names("from synthgen import generator") == ["synthgen.generator"]
+    assert private_names("import synthgen\nsynthgen.gone()") == ["synthgen.gone"]
+
+
+def test_the_python_page_lists_exactly_the_public_names():
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `synthgen\.(\w+)` \|", text, re.MULTILINE)
+    programs = "\n".join(block.text for block in blocks(text, "python"))
+
+    assert sorted(listed) == sorted(synthgen.__all__)
+    assert [name for name in listed if f"synthgen.{name}" not in programs] == []
+    assert [name for name in listed if getattr(synthgen, name, None) is None] == []

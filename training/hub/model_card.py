@@ -1,6 +1,5 @@
 """The model card (README.md), generated from a network's checkpoint and results, and its figure."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -120,7 +119,7 @@ def _facts(model: Model) -> dict[str, str]:
         "config": markdown(Table("", ("Setting", "value"), tuple(_settings(config.model_dump(mode="json"))))),
         "results": _results(model.results),
         "options": f"{options} " if options else "",
-        "settings": json.dumps(settings),
+        "settings": "".join(f', {name}="{value}"' for name, value in settings.items()),
         "sees": f"{sees}: nothing inside the body, and nothing that the outline hides.",
         "depth": _depth(model),
         "citation": citation(),
