@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 import synthgen
 from synthgen.datasets.opening import open_dataset
 from synthgen.errors import SynthgenError
-from synthgen.training.loop.config import Recipe
+from synthgen.training.loop.config import TrainingConfig
 from synthgen.training.loop.job import dataset_job
 
 COUNT = 400
@@ -42,8 +42,8 @@ def same(one, other) -> bool:
 @pytest.mark.parametrize("workers", [0, 2])
 def test_batches_are_those_of_our_own_loop(folder, inputs, workers):
     moves = {"rotation_deg": 10.0, "scale": 0.1, "shift": 0.05}
-    recipe = Recipe(input=inputs, batch=50, seed=7, augmentation=moves)
-    job = dataset_job(open_dataset(folder), recipe)
+    config = TrainingConfig(input=inputs, batch_size=50, seed=7, augmentation=moves)
+    job = dataset_job(open_dataset(folder), config)
     dataset = synthgen.torch_dataset(folder, input=inputs, batch_size=50, seed=7, augmentation=moves)
 
     for epoch in (0, 3):
@@ -118,8 +118,8 @@ def test_ranks_share_an_epoch_evenly(folder, world, batch_size):
 
 
 def test_ranks_together_take_our_batches(folder):
-    recipe = Recipe(batch=40, seed=2)
-    own = dataset_job(open_dataset(folder), recipe).data.epoch(0)
+    config = TrainingConfig(batch_size=40, seed=2)
+    own = dataset_job(open_dataset(folder), config).data.epoch(0)
     parts = [loaded(synthgen.torch_dataset(folder, batch_size=20, seed=2, rank=rank, world_size=2)) for rank in (0, 1)]
 
     for number, pair in enumerate(zip(*parts, strict=True)):
