@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from synthgen.api.network import Network
     from synthgen.datasets.dataset import Dataset
     from synthgen.specs.spec import ResolvedSpec
-    from synthgen.training.loop.torch_dataset import LandmarkDataset
+    from synthgen.training.loop.torch_dataset import LandmarkDataset, Origin
 
 
 def load_network(
@@ -173,9 +173,6 @@ def torch_dataset(
     ``batch_size`` here and ``batch_size=None`` to the DataLoader; without it single samples come, to be collated.
     ``num_workers`` may be any number, except for a spec, which is rendered by processes of its own.
 
-    Several ranks get disjoint samples, as many on each, so all do the same number of steps: up to ``world_size - 1``
-    samples of an epoch are left out. ``state_dict()`` and ``load_state_dict()`` resume within an epoch.
-
     Args:
         data: As in `open_dataset`; an open dataset; or a spec from `load_spec`, whose samples are rendered on demand by
             the raster engine and stored nowhere.
@@ -192,12 +189,9 @@ def torch_dataset(
         cache: As in `open_dataset`.
 
     Returns:
-        The dataset, with ``len()``. An item is a dict, a batch of N samples has N as first dimension of each:
-        ``image`` (1, H, W) float32, 0 or 1, or depth of mean 0 and deviation 1 over the body; ``target`` (K, 2)
-        float32, the landmarks as x and y from -1 (left, top edge) to 1, for depth (K, 3) with normalized depth;
-        ``landmarks_px`` (K, 2) float32, the same in continuous pixels of the patch; ``visible`` (K,) bool; ``index``
-        int64; for depth ``depth_scale`` (2,) float32: mean and deviation in mm that undo the normalization. Right hands
-        come mirrored, as left ones.
+        The dataset, with ``len()``. An item is a dict of tensors: ``image`` (1, H, W), ``target`` (K, 2 or 3),
+        ``landmarks_px`` (K, 2), ``visible`` (K,), ``index``, each of them with N in front for a batch of N samples.
+        ``help(type(dataset))`` and docs/python.md say what they hold.
 
     Raises:
         SynthgenError: The data cannot be used, or an option is wrong.
@@ -206,22 +200,26 @@ def torch_dataset(
         ``next(iter(synthgen.torch_dataset("hands", batch_size=100)))["image"].shape``
 
     """
-    from synthgen.api.data import open_dataset
-    from synthgen.api.on_demand import SpecRenderer
-    from synthgen.api.rendering import load_spec
     from synthgen.errors import SynthgenError
-    from synthgen.specs.spec import Spec
-    from synthgen.training.loop.torch_dataset import LandmarkDataset, Reading, Rendered, Stored, moves
+    from synthgen.training.loop.torch_dataset import LandmarkDataset, Reading, moves
     from synthgen.training.streaming.batches import Ranks
 
     if (rank is None) != (world_size is None):
         raise SynthgenError(f"rank: value {rank}; give rank and world_size together, or neither")
     ranks = None if rank is None or world_size is None else Ranks(rank, world_size)
     reading = Reading(split, input, artefacts, moves(augmentation), batch_size, seed, shuffle, ranks)
+    return LandmarkDataset(_origin(data, workers, cache), reading)
+
+
+def _origin(data: "str | Path | Dataset | ResolvedSpec", workers: int | None, cache: str | Path | None) -> "Origin":
+    from synthgen.api.data import open_dataset
+    from synthgen.api.on_demand import SpecRenderer
+    from synthgen.api.rendering import load_spec
+    from synthgen.specs.spec import Spec
+    from synthgen.training.loop.torch_dataset import Rendered, Stored
+
     if isinstance(data, Spec):
         from synthgen.generator.prepare import prepare_scene
 
-        spec = prepare_scene(load_spec(data, engine="raster")).spec
-        return LandmarkDataset(Rendered(SpecRenderer(spec, workers)), reading)
-    dataset = open_dataset(data, cache=cache) if isinstance(data, str | Path) else data
-    return LandmarkDataset(Stored(dataset), reading)
+        return Rendered(SpecRenderer(prepare_scene(load_spec(data, engine="raster")).spec, workers))
+    return Stored(open_dataset(data, cache=cache) if isinstance(data, str | Path) else data)
