@@ -177,14 +177,14 @@ class LandmarkDataset(IterableDataset[Item]):
     An item is a dict; of a batch of N samples each tensor has N as its first dimension:
 
     - ``image`` (1, H, W) float32: the mask, 0 or 1; or depth with mean 0 and deviation 1 over the body.
-    - ``target`` (K, 2) float32: the landmarks as x and y from -1 (left, top edge) to 1; for depth (K, 3), with the depth
-      of each in the units of ``image``.
+    - ``target`` (K, 2) float32: the landmarks as x and y from -1 (left, top edge) to 1; for depth (K, 3), with
+      the depth of each in the units of ``image``.
     - ``landmarks_px`` (K, 2) float32: the same in continuous pixels of the patch.
     - ``visible`` (K,) bool, ``index`` int64.
     - ``depth_scale`` (2,) float32, for depth: mean and deviation in mm, which undo the normalization.
 
-    Right hands come mirrored, as left ones. Several ranks get disjoint samples, as many on each, so that all do the same
-    number of steps: up to ``world_size - 1`` samples of an epoch are left out.
+    Right hands come mirrored, as left ones. Several ranks get disjoint samples, as many on each, so that all do the
+    same number of steps: up to ``world_size - 1`` samples of an epoch are left out.
     """
 
     def __init__(self, origin: Origin, reading: Reading) -> None:
