@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from synthgen.api.network import Network
     from synthgen.datasets.dataset import Dataset
     from synthgen.specs.spec import ResolvedSpec
-    from synthgen.training.loop.torch_dataset import LandmarkDataset, Origin
+    from synthgen.training.loop.sample_origin import Origin
+    from synthgen.training.loop.torch_dataset import LandmarkDataset
 
 
 def load_network(
@@ -201,7 +202,8 @@ def torch_dataset(
 
     """
     from synthgen.errors import SynthgenError
-    from synthgen.training.loop.torch_dataset import LandmarkDataset, Reading, moves
+    from synthgen.training.loop.sample_origin import Reading, moves
+    from synthgen.training.loop.torch_dataset import LandmarkDataset
     from synthgen.training.streaming.batches import Ranks
 
     if (rank is None) != (world_size is None):
@@ -216,7 +218,7 @@ def _origin(data: "str | Path | Dataset | ResolvedSpec", workers: int | None, ca
     from synthgen.api.on_demand import SpecRenderer
     from synthgen.api.rendering import load_spec
     from synthgen.specs.spec import Spec
-    from synthgen.training.loop.torch_dataset import Rendered, Stored
+    from synthgen.training.loop.sample_origin import Rendered, Stored
 
     if isinstance(data, Spec):
         from synthgen.generator.prepare import prepare_scene
