@@ -267,6 +267,13 @@ def test_the_table_names_every_room_and_no_other():
     assert set(OURS) | EVERYTHING == set(rooms().values())
 
 
+def test_the_map_in_contributing_shows_every_room():
+    shown = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    empty = {"training"}  # holds rooms, and no module
+
+    assert [room for room in sorted(set(rooms().values()) - empty) if f"`{room}/`" not in shown] == []
+
+
 def test_imports_keep_to_the_table():
     assert faults(import_faults) == []
 
