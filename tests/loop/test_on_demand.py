@@ -326,7 +326,7 @@ def test_workers_are_lowered_to_what_the_machine_carries():
     ("arguments", "message"),
     [
         (["--data", "x", "--spec", "hand"], "--data, --spec: cannot be combined"),
-        ([], "--data: is missing; give a dataset, or by --spec a spec"),
+        ([], "--data: missing; give a dataset, or with --spec a spec"),
         (["--data", "x", "--steps", "5"], "--steps: value 5; only applies to --spec"),
         (["--data", "x", "--workers", "2"], "--workers: value 2; only applies to --spec"),
         (["--spec", "hand", "--workers", "0"], "--workers: value 0; give 1 or more"),

@@ -355,7 +355,7 @@ def test_a_lack_of_memory_says_which_batch_fits(dataset, monkeypatch):
 
     monkeypatch.setattr(PaperNet, "outputs", outputs)
     with pytest.raises(
-        SynthgenError, match="batch: value 20 does not fit into the memory of cpu; 5 fits, set batch to it"
+        SynthgenError, match="batch_size: value 20 does not fit into the memory of cpu; 5 fits, set batch_size to it"
     ):
         train(dataset_job(dataset, CONFIG), DEVICE)
 
