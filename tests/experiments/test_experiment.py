@@ -245,7 +245,7 @@ def test_the_commands_go_from_scans_to_landmarks(home, experiment, results, caps
     [
         (["finetune", "--scans", "{home}/scans.h5", "--folds", "9", "--out", "{tmp}/x"], "--folds"),
         (["finetune", "--scans", "{home}/none.h5", "--out", "{tmp}/x"], "none.h5"),
-        (["train", "--data", "{tmp}", "--out", "{tmp}/x"], "is no dataset folder"),
+        (["train", "--data", "{tmp}", "--out", "{tmp}/x"], "is not a dataset folder"),
         (["train", "--data", "{home}/data", "--config", "quick_hnd", "--out", "{tmp}/x"], "quick_hand"),
         (["predict", "a.nii", "--model", "{tmp}", "--spec", "hand", "--out", "{tmp}/a.csv"], "checkpoint.json"),
     ],

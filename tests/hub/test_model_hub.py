@@ -466,7 +466,7 @@ def never_end(root):
         (tell_a_huge_patch, "checkpoint.json: is damaged .a domain's names must be text, its sizes integers up to"),
         (nest_deeply, "checkpoint.json: is damaged"),
         (tell_another_framing, "checkpoint.json: is damaged"),
-        (count_in_words, "checkpoint.json: is damaged .place: epoch"),
+        (count_in_words, "checkpoint.json: is damaged .place.epoch"),
         (inflate_the_prior, "prior.json: 2097152 bytes are too many"),
         (lose_the_card, r"holds no network of synthgen \(it lacks checkpoint.json\)"),
         (lose_the_weights, "lacks weights-.*, which its checkpoint.json names"),
@@ -508,7 +508,7 @@ def test_content_that_is_not_what_the_list_says_is_refused(hub, address, tuned, 
         def download(self, address, file, to, came):
             to.write_bytes(b"x" * file.bytes)
 
-    with pytest.raises(RemoteError, match="run the same command again, and tell"):
+    with pytest.raises(RemoteError, match="run the same command again, and contact"):
         fetch_model(address, hub=Liar(waits_s=()), cache=tmp_path / "cache")
     assert not list((tmp_path / "cache").rglob("*.safetensors"))
 
@@ -612,7 +612,7 @@ def test_commands_that_cannot_work_say_why_in_one_line(hub, trained, scan, tmp_p
         (("push", tmp_path, "--repo", "tester/x"), f"error: {tmp_path}: holds neither a dataset nor a network"),
         (
             ("predict", "--model", "hf://tester/absent", scan, "--out", "x.csv"),
-            "error: hf://tester/absent: is no model",
+            "error: hf://tester/absent: is not a model",
         ),
         (("predict", "--model", trained, scan, "--spec", "body", "--out", "x.csv"), "error: --spec: value body; the"),
     ):
