@@ -25,7 +25,7 @@ from synthgen.generator.bodies.labels import LandmarkTable, landmark_table
 from synthgen.generator.bodies.shape_and_skin import rest_body
 from synthgen.generator.engines.blender import import_bpy
 from synthgen.generator.engines.blender_process import stdout_to
-from synthgen.generator.exports.rigged_body import Figure, Place, figure_of, place_of
+from synthgen.generator.exports.rigged_body import Figure, WorldPlacement, figure_of, place_of
 from synthgen.generator.scene import PosedBody, Scene
 from synthgen.geometry import Camera, Floats, normalize
 from synthgen.storage.atomic_files import atomic_file
@@ -77,7 +77,7 @@ def _silence() -> Iterator[None]:
         yield
 
 
-def _build(bpy: Any, scene: Scene, posed: PosedBody, figure: Figure, place: Place) -> None:
+def _build(bpy: Any, scene: Scene, posed: PosedBody, figure: Figure, place: WorldPlacement) -> None:
     bpy.ops.wm.read_factory_settings(use_empty=True)
     world = bpy.context.scene
     world.unit_settings.system = "METRIC"
@@ -93,7 +93,7 @@ def _build(bpy: Any, scene: Scene, posed: PosedBody, figure: Figure, place: Plac
     _look_through_camera(bpy)
 
 
-def _add_armature(bpy: Any, figure: Figure, place: Place) -> Any:
+def _add_armature(bpy: Any, figure: Figure, place: WorldPlacement) -> Any:
     data = bpy.data.armatures.new("Rig")
     data.display_type = "STICK"
     rig = bpy.data.objects.new("Rig", data)
@@ -202,7 +202,7 @@ def _add_landmarks(bpy: Any, skin: Any, rig: Any, table: LandmarkTable, size_mm:
             constraint.influence = share
 
 
-def _add_camera(bpy: Any, camera: Camera, place: Place) -> None:
+def _add_camera(bpy: Any, camera: Camera, place: WorldPlacement) -> None:
     data = bpy.data.cameras.new("Camera")
     data.sensor_fit = "HORIZONTAL"
     data.clip_start, data.clip_end = 1e-3, 1e3
@@ -220,7 +220,7 @@ def _add_camera(bpy: Any, camera: Camera, place: Place) -> None:
     bpy.context.scene.camera = seen
 
 
-def _add_lights(bpy: Any, place: Place) -> None:
+def _add_lights(bpy: Any, place: WorldPlacement) -> None:
     """Add two suns beside the camera: one that shapes, one that fills the shadows."""
     for name, strength, (x, y) in (("Sun", 3.0, (-0.6, 0.7)), ("Fill", 1.0, (0.8, -0.2))):
         data = bpy.data.lights.new(name, "SUN")

@@ -52,7 +52,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Place:
+class WorldPlacement:
     """How the figure and the camera stand in the world."""
 
     offset_mm: Floats
@@ -125,7 +125,7 @@ def _shape_keys(model: BodyModel, shape: dict[str, float]) -> list[ShapeKey]:
     return keys
 
 
-def place_of(scene: Scene, posed: PosedBody, rest: RestBody) -> Place:
+def place_of(scene: Scene, posed: PosedBody, rest: RestBody) -> WorldPlacement:
     """Stand a sample's figure on the world's origin, and its camera before it.
 
     Args:
@@ -142,4 +142,4 @@ def place_of(scene: Scene, posed: PosedBody, rest: RestBody) -> Place:
     points = (posed.points_mm[:n] - posed.points_mm[n]) @ turn + root
     low, high = points.min(axis=0), points.max(axis=0)
     offset = -np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
-    return Place(offset, turn.T @ _BLENDER_CAMERA, root + offset - posed.points_mm[n] @ turn)
+    return WorldPlacement(offset, turn.T @ _BLENDER_CAMERA, root + offset - posed.points_mm[n] @ turn)

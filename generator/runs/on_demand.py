@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from synthgen.errors import DatasetError, EngineError, SynthgenError
 from synthgen.generator.runs.resources import Resources
-from synthgen.generator.runs.worker import SamplePipeline, Source
+from synthgen.generator.runs.worker import PipelineSetup, SamplePipeline
 from synthgen.interrupts import interrupts_blocked, kill_on_interrupt, signals_deferred
 from synthgen.quantities import byte_size
 from synthgen.specs.spec import ResolvedSpec
@@ -76,7 +76,7 @@ class LiveRenderer:
         self._idle: SimpleQueue[Connection] = SimpleQueue()
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="synthgen-workers")
 
-    def start(self, source: Source, *, depth: bool) -> None:
+    def start(self, source: PipelineSetup, *, depth: bool) -> None:
         """Start one more process."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
@@ -124,7 +124,7 @@ class LiveRenderer:
 
 
 @contextmanager
-def live_renderer(source: Source, workers: int, *, depth: bool) -> Iterator[LiveRenderer]:
+def live_renderer(source: PipelineSetup, workers: int, *, depth: bool) -> Iterator[LiveRenderer]:
     """Start worker processes, which end with the block, whatever ends it, or with this process.
 
     Args:
@@ -185,7 +185,7 @@ def _one_thread_each() -> Iterator[None]:
 # What follows runs in the workers.
 
 
-def _work(requests: Connection, source: Source, *, depth: bool) -> None:
+def _work(requests: Connection, source: PipelineSetup, *, depth: bool) -> None:
     """Render what is asked for, until nobody is there to ask."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     with suppress(Exception):  # before the first samples are asked for; what is wrong is told with these
@@ -200,7 +200,7 @@ def _work(requests: Connection, source: Source, *, depth: bool) -> None:
             requests.send(answer)
 
 
-def render_arrays(source: Source, indices: NDArray[np.int64], *, depth: bool) -> Arrays:
+def render_arrays(source: PipelineSetup, indices: NDArray[np.int64], *, depth: bool) -> Arrays:
     """Render samples in the order of their indices.
 
     Raises:
@@ -218,7 +218,7 @@ def render_arrays(source: Source, indices: NDArray[np.int64], *, depth: bool) ->
 
 
 @lru_cache(maxsize=1)
-def _open(source: Source) -> tuple[ResolvedSpec, SamplePipeline]:
+def _open(source: PipelineSetup) -> tuple[ResolvedSpec, SamplePipeline]:
     spec = ResolvedSpec.model_validate_json(source.spec_json)
     return spec, source.opener(spec, source.engine)
 

@@ -18,7 +18,7 @@ from synthgen.generator.runs.cluster import check_workers, open_cluster, render_
 from synthgen.generator.runs.options import RunOptions, check_target, select_shards
 from synthgen.generator.runs.progress import Board, Listener, RunReport, record_run
 from synthgen.generator.runs.resources import fit_run
-from synthgen.generator.runs.worker import Opener, ShardTask, Source, open_default
+from synthgen.generator.runs.worker import Opener, PipelineSetup, ShardTask, open_default
 from synthgen.interrupts import stop_on_signals
 from synthgen.progress import Silent
 from synthgen.specs.spec import ResolvedSpec
@@ -49,7 +49,7 @@ def run(
     missing = chosen if options.overwrite else [plan for plan in chosen if not shard_done(plan, root)]
     freed = dataset_bytes(root) if options.overwrite else 0
     workers = fit_run(spec, missing, options, freed, listener.say)
-    source = Source(spec.model_dump_json(), spec.engine, opener)
+    source = PipelineSetup(spec.model_dump_json(), spec.engine, opener)
     tasks = [ShardTask(source, plan, root) for plan in missing]
     with stop_on_signals() as stopping, open_cluster(options, workers, idle=not missing) as cluster:
         if options.overwrite:

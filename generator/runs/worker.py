@@ -52,7 +52,7 @@ def open_default(spec: ResolvedSpec, engine: str) -> SamplePipeline:
 
 
 @dataclass(frozen=True)
-class Source:
+class PipelineSetup:
     """What a worker needs to know to render any sample of a run."""
 
     spec_json: str
@@ -65,7 +65,7 @@ class Source:
 class ShardTask:
     """One unit of work."""
 
-    source: Source
+    source: PipelineSetup
     plan: ShardPlan
     root: Path
 
@@ -101,10 +101,10 @@ class PipelineHolder:
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self._source: Source | None = None
+        self._source: PipelineSetup | None = None
         self._pipeline: SamplePipeline | None = None
 
-    def get(self, source: Source) -> tuple[ResolvedSpec, SamplePipeline]:
+    def get(self, source: PipelineSetup) -> tuple[ResolvedSpec, SamplePipeline]:
         """Return the source's spec and its pipeline, opened if need be."""
         spec = ResolvedSpec.model_validate_json(source.spec_json)
         if self._pipeline is None or self._source != source:
@@ -165,7 +165,7 @@ class _OpeningError(Exception):
         self.detail = detail
 
 
-def _open(holder: PipelineHolder, source: Source) -> tuple[ResolvedSpec, SamplePipeline]:
+def _open(holder: PipelineHolder, source: PipelineSetup) -> tuple[ResolvedSpec, SamplePipeline]:
     try:
         return holder.get(source)
     except SynthgenError as error:

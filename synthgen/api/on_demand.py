@@ -34,14 +34,14 @@ def rendered_on_demand(
     """
     from synthgen.generator.runs.on_demand import live_renderer, live_workers
     from synthgen.generator.runs.resources import this_machine
-    from synthgen.generator.runs.worker import Source
+    from synthgen.generator.runs.worker import PipelineSetup
     from synthgen.interrupts import signals_deferred
     from synthgen.training.loop.on_demand import LiveData
 
     count, line = live_workers(*workers, this_machine())
     if line:
         say(line)
-    source = Source(spec.model_dump_json(), spec.engine)
+    source = PipelineSetup(spec.model_dump_json(), spec.engine)
     with live_renderer(source, count, depth=depth) as renderer:
         with signals_deferred():  # pydantic, asked for the spec's hash, makes a warning of a Ctrl-C
             train, validation = split_of_spec(spec, "train"), split_of_spec(spec, "validation")

@@ -18,7 +18,7 @@ from synthgen.training.evaluation.baselines import (
     mean_annotation,
     mean_depths,
     nearest,
-    pack_masks,
+    pack_words,
 )
 from synthgen.training.evaluation.errors import landmark_depths_mm
 from synthgen.training.evaluation.folds import cut_folds
@@ -41,7 +41,7 @@ def brute_force(queries, masks, k):
 def test_packing_keeps_every_pixel_and_adds_none(size, count, seed):
     masks = random_masks(count, size, seed)
 
-    packed = pack_masks(masks)
+    packed = pack_words(masks)
     bits = np.unpackbits(packed.view(np.uint8), axis=1)
 
     assert packed.shape == (count, -(-size[0] * size[1] // 64))
@@ -50,14 +50,14 @@ def test_packing_keeps_every_pixel_and_adds_none(size, count, seed):
 
 
 def test_a_hands_mask_takes_1152_bytes():
-    assert pack_masks(np.zeros((1, 96, 96), dtype=bool)).nbytes == 1152
+    assert pack_words(np.zeros((1, 96, 96), dtype=bool)).nbytes == 1152
 
 
 @given(st.tuples(st.integers(1, 4), st.integers(1, 5)), st.integers(1, 60), st.integers(1, 5), st.integers(0, 99))
 def test_neighbours_are_those_of_brute_force_with_all_ties(size, count, k, seed):
     masks, queries = random_masks(count, size, seed), random_masks(7, size, seed + 1)
 
-    found = nearest(pack_masks(queries), pack_masks(masks), min(k, count))
+    found = nearest(pack_words(queries), pack_words(masks), min(k, count))
     rows, distances = brute_force(queries, masks, min(k, count))
 
     assert np.array_equal(found.distances, distances)
@@ -66,7 +66,7 @@ def test_neighbours_are_those_of_brute_force_with_all_ties(size, count, k, seed)
 
 @given(st.integers(1, 40), st.lists(st.integers(0, 40), max_size=4), st.integers(0, 99))
 def test_masks_that_come_in_parts_give_what_they_give_at_once(count, cuts, seed):
-    masks, queries = pack_masks(random_masks(count, (3, 4), seed)), pack_masks(random_masks(5, (3, 4), seed + 1))
+    masks, queries = pack_words(random_masks(count, (3, 4), seed)), pack_words(random_masks(5, (3, 4), seed + 1))
     edges = [0, *sorted(min(cut, count) for cut in cuts), count]
 
     found = None
@@ -81,7 +81,7 @@ def test_masks_that_come_in_parts_give_what_they_give_at_once(count, cuts, seed)
 def test_the_neighbour_of_a_mask_in_the_set_is_itself():
     masks = random_masks(200, (96, 96), 0)
 
-    found = nearest(pack_masks(masks), pack_masks(masks))
+    found = nearest(pack_words(masks), pack_words(masks))
 
     assert np.array_equal(found.rows[:, 0], np.arange(200))
     assert not found.distances[:, 0].any()
@@ -91,7 +91,7 @@ def test_the_neighbour_of_a_mask_in_the_set_is_itself():
 def test_where_there_are_fewer_masks_than_neighbours_the_rest_is_empty():
     masks = random_masks(2, (8, 8), 0)
 
-    found = nearest(pack_masks(masks), pack_masks(masks))
+    found = nearest(pack_words(masks), pack_words(masks))
 
     assert found.rows.tolist() == [[0, 1, -1], [1, 0, -1]]
     points = np.arange(2.0).repeat(4).reshape(2, 2, 2)
@@ -100,7 +100,7 @@ def test_where_there_are_fewer_masks_than_neighbours_the_rest_is_empty():
 
 def test_masks_of_another_size_are_refused():
     with pytest.raises(ValueError, match="not of one size"):
-        nearest(pack_masks(np.zeros((1, 96, 96), dtype=bool)), pack_masks(np.zeros((1, 160, 76), dtype=bool)))
+        nearest(pack_words(np.zeros((1, 96, 96), dtype=bool)), pack_words(np.zeros((1, 160, 76), dtype=bool)))
 
 
 def test_the_estimate_is_the_mean_of_three_annotations():
@@ -126,7 +126,7 @@ def test_with_folds_no_neighbour_is_the_querys_own_subject():
     masks, _ = squares(24)
     masks = masks.repeat(2, axis=0)  # two scans of each subject that are the same
     subjects = [f"p{n // 2}" for n in range(48)]
-    packed = pack_masks(masks)
+    packed = pack_words(masks)
     for fold in cut_folds(subjects, 3):
         train = np.array(fold.train)
         found = nearest(packed[list(fold.test)], packed[train])

@@ -19,7 +19,7 @@ from support.paths import import_paths
 from support.processes import until
 
 from synthgen.generator.runs.on_demand import LiveRenderer, live_renderer
-from synthgen.generator.runs.worker import Source
+from synthgen.generator.runs.worker import PipelineSetup
 
 SCRIPT = """
 import sys
@@ -136,7 +136,7 @@ def test_ctrl_c_while_workers_start_comes_once_they_have(monkeypatch):
     thread.start()
     with (
         pytest.raises(KeyboardInterrupt),
-        live_renderer(Source(small_spec().model_dump_json(), "raster", open_balls), 2, depth=False),
+        live_renderer(PipelineSetup(small_spec().model_dump_json(), "raster", open_balls), 2, depth=False),
     ):
         raise AssertionError("began in spite of it")  # pragma: no cover
     thread.join()
@@ -158,7 +158,7 @@ def press_where_python_drops_it(_renderer):
 
 
 def ask_after(happening):
-    with live_renderer(Source(small_spec().model_dump_json(), "raster", open_balls), 1, depth=False) as renderer:
+    with live_renderer(PipelineSetup(small_spec().model_dump_json(), "raster", open_balls), 1, depth=False) as renderer:
         happening(renderer)
         renderer.submit(np.arange(4)).result(timeout=300)
 

@@ -38,7 +38,7 @@ class Neighbours:
     """(Q, k) Hamming distance: pixels that differ."""
 
 
-def pack_masks(masks: Masks) -> Packed:
+def pack_words(masks: Masks) -> Packed:
     """Pack masks (N, H, W) into bits; what is left of the last word is 0."""
     bits = np.packbits(masks.reshape(len(masks), -1), axis=1)
     padded = np.pad(bits, ((0, 0), (0, -bits.shape[1] % (_WORD // 8))))

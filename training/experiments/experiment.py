@@ -19,7 +19,7 @@ from synthgen.training.evaluation.baselines import (
     mean_annotation,
     mean_depths,
     nearest,
-    pack_masks,
+    pack_words,
 )
 from synthgen.training.evaluation.errors import Prediction
 from synthgen.training.evaluation.folds import Fold, Folds, cut_folds
@@ -166,7 +166,7 @@ def _methods(experiment: Experiment, listener: Listener) -> Mapping[str, Maker]:
         return merged([Prediction(method(list(fold.train), list(fold.test))) for fold in folds], folds)
 
     def near(train_rows: list[int], test_rows: list[int]) -> Floats:
-        found = nearest(pack_masks(masks[test_rows]), pack_masks(masks[train_rows]))
+        found = nearest(pack_words(masks[test_rows]), pack_words(masks[train_rows]))
         return mean_annotation(found, points[train_rows])
 
     def forest(train_rows: list[int], test_rows: list[int]) -> Floats:
@@ -243,12 +243,12 @@ def _tuned(experiment: Experiment, inputs: Inputs, initial: Checkpoint | None, l
 def _synthetic_neighbours(experiment: Experiment, masks: NDArray[np.bool_]) -> Floats:
     """Mean annotation of the nearest renderings."""
     blocks = ShardBlocks(experiment.dataset, "train", "mask", experiment.config.samples)
-    queries = pack_masks(masks)
+    queries = pack_words(masks)
     points: list[Floats] = []
     found: Neighbours | None = None
     for number in range(len(blocks.sizes)):
         block = blocks.block(number)
-        packed = pack_masks(unpack_masks(block.images, masks.shape[2]).astype(bool))
+        packed = pack_words(unpack_masks(block.images, masks.shape[2]).astype(bool))
         found = nearest(queries, packed, found=found, start=sum(len(part) for part in points))
         points.append(block.landmarks_px)
     if found is None:

@@ -23,7 +23,7 @@ from synthgen.remote.progress import Meter, TransferListener
 from synthgen.storage.atomic_files import file_sha256, write_file
 from synthgen.storage.dataset_paths import CHECKSUMS, read_checksums
 from synthgen.training.experiments.cross_validation import MAX_PRIOR_BYTES, PRIOR
-from synthgen.training.loop.checkpoint import CARD, MAX_CARD_BYTES, WEIGHTS, TensorFile, parse_card
+from synthgen.training.loop.checkpoint import MAX_CARD_BYTES, NETWORK_FILE, WEIGHTS, TensorFile, parse_card
 
 _COMMIT = re.compile("[0-9a-f]{40}")
 
@@ -74,8 +74,8 @@ def _is_whole(folder: Path) -> bool:
 
 def _fetch(hub: Hub, pinned: Address, root: Path, listener: TransferListener) -> None:
     files, folder, store = hub.files(pinned), _folder(root, pinned), ContentCache(root)
-    small = {CARD: _read(hub, pinned, files, CARD, MAX_CARD_BYTES)}
-    weights = _weights(pinned, small[CARD], files)
+    small = {NETWORK_FILE: _read(hub, pinned, files, NETWORK_FILE, MAX_CARD_BYTES)}
+    weights = _weights(pinned, small[NETWORK_FILE], files)
     if PRIOR in files:
         small[PRIOR] = _read(hub, pinned, files, PRIOR, MAX_PRIOR_BYTES)
     listener.say(f"fetching {pinned}")
@@ -105,15 +105,15 @@ def _read(hub: Hub, pinned: Address, files: Mapping[str, RemoteFile], name: str,
 
 def _weights(pinned: Address, content: bytes, files: Mapping[str, RemoteFile]) -> TensorFile:
     """Return the file of weights, once the repository's list agrees with the card."""
-    card = parse_card(content, f"{pinned}: {CARD}")
+    card = parse_card(content, f"{pinned}: {NETWORK_FILE}")
     if not card.finished or set(card.files) != {WEIGHTS}:
         raise RemoteError(f"{pinned}: its training has not ended; give another revision, or ask its owner")
     weights = card.files[WEIGHTS]
     there = files.get(weights.name)
     if there is None:
-        raise RemoteError(f"{pinned}: lacks {weights.name}, which its {CARD} names; give another revision")
+        raise RemoteError(f"{pinned}: lacks {weights.name}, which its {NETWORK_FILE} names; give another revision")
     if there.bytes != weights.bytes or there.sha256 not in {None, weights.sha256}:
-        raise RemoteError(f"{pinned}: {weights.name}: is not what its {CARD} says; tell its owner")
+        raise RemoteError(f"{pinned}: {weights.name}: is not what its {NETWORK_FILE} says; tell its owner")
     return weights
 
 

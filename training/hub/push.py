@@ -22,8 +22,8 @@ from synthgen.training.experiments.cross_validation import PRIOR, RESULTS, read_
 from synthgen.training.hub.model_card import FIGURE, Model, errors_png, model_card
 from synthgen.training.hub.stored_results import read_results
 from synthgen.training.loop.checkpoint import (
-    CARD,
     MAX_CARD_BYTES,
+    NETWORK_FILE,
     WEIGHTS,
     CheckpointError,
     load_checkpoint,
@@ -101,9 +101,9 @@ def _read(root: Path) -> _Folder:
     if found is None and any(root.glob("fold-*")):
         raise CheckpointError(f"{root}: its fine-tuning has not ended (no {RESULTS}); give the same command again")
     prior = read_prior(root, len(checkpoint.domain.landmarks))
-    content = (root / CARD).read_bytes()
-    weights = parse_card(content, str(root / CARD)).files[WEIGHTS]
-    files = {weights.name: (root / weights.name).read_bytes(), CARD: published_card(content)}
+    content = (root / NETWORK_FILE).read_bytes()
+    weights = parse_card(content, str(root / NETWORK_FILE)).files[WEIGHTS]
+    files = {weights.name: (root / weights.name).read_bytes(), NETWORK_FILE: published_card(content)}
     if prior is not None:
         files[PRIOR] = (root / PRIOR).read_bytes()
     if found is not None:
@@ -126,8 +126,8 @@ def _check_same_model(hub: Hub, before: Remote, model: Model) -> None:
         return
     if MANIFEST in files:
         raise RemoteError(f"{head.repo}: holds a dataset ({MANIFEST}); choose another --repo")
-    if CARD in files:
-        there = parse_card(_small(hub, head, before, CARD, MAX_CARD_BYTES), f"{head}: {CARD}")
+    if NETWORK_FILE in files:
+        there = parse_card(_small(hub, head, before, NETWORK_FILE, MAX_CARD_BYTES), f"{head}: {NETWORK_FILE}")
         different = there.domain.difference(model.checkpoint.domain)
         if not different and there.config.input != model.checkpoint.config.input:
             different = f"input: {there.config.input} there, {model.checkpoint.config.input} here"
@@ -165,4 +165,4 @@ def _stage(stage: Path, folder: _Folder, address: Address, before: Remote) -> Co
 
 
 def _is_managed(path: str) -> bool:
-    return path in {CARD, PRIOR, RESULTS, FIGURE} or _MANAGED.fullmatch(path) is not None
+    return path in {NETWORK_FILE, PRIOR, RESULTS, FIGURE} or _MANAGED.fullmatch(path) is not None

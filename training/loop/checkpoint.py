@@ -27,7 +27,7 @@ from synthgen.training.networks.coordinates import LabelSpace
 from synthgen.training.networks.paper_net import build_model, count_parameters
 
 FORMAT, VERSION = "synthgen-checkpoint", 3
-CARD = "checkpoint.json"
+NETWORK_FILE = "checkpoint.json"
 MAX_CARD_BYTES = 4 * 2**20
 _MAX_TENSORS_BYTES = 16 * 2**30
 _MAX_HEADER_BYTES = 2**20
@@ -163,7 +163,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
             "place": asdict(checkpoint.place),
             "files": files,
         }
-        write_file(folder / CARD, (json.dumps(card, indent=2, allow_nan=False) + "\n").encode())
+        write_file(folder / NETWORK_FILE, (json.dumps(card, indent=2, allow_nan=False) + "\n").encode())
         for path in folder.glob("*.safetensors"):
             if path.name not in {file["file"] for file in files.values()}:
                 path.unlink()
@@ -173,7 +173,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 def has_checkpoint(folder: Path) -> bool:
     """Tell whether a folder holds a checkpoint."""
-    return (folder / CARD).is_file()
+    return (folder / NETWORK_FILE).is_file()
 
 
 def load_checkpoint(folder: Path) -> Checkpoint:
@@ -196,7 +196,7 @@ def load_card(folder: Path) -> Card:
         CheckpointError: It is missing, damaged, or of another version.
 
     """
-    return parse_card(_read_card(folder / CARD), str(folder / CARD))
+    return parse_card(_read_card(folder / NETWORK_FILE), str(folder / NETWORK_FILE))
 
 
 def parse_card(content: bytes, where: str) -> Card:
@@ -295,7 +295,9 @@ def _read_tensors(folder: Path, file: TensorFile) -> Tensors:
     path = folder / file.name
     try:
         if path.stat().st_size != file.bytes or file.bytes > _MAX_TENSORS_BYTES:
-            raise CheckpointError(f"{path}: is not {file.bytes} bytes long, as {CARD} says; restore it or train again")
+            raise CheckpointError(
+                f"{path}: is not {file.bytes} bytes long, as {NETWORK_FILE} says; restore it or train again"
+            )
         content = path.read_bytes()
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error.strerror}); restore it or train again") from None
