@@ -1,1 +1,1 @@
-"""Pictures made of samples and patches: marked landmarks, text, contact sheets."""
+"""Pictures of samples and patches: marked landmarks, text, contact sheets."""

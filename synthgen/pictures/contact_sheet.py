@@ -13,7 +13,7 @@ from synthgen.pictures.pixels import Pixels
 from synthgen.storage.sample import Sample
 
 EDGE = 16
-"""Space round a picture and between its parts, pixels."""
+"""Margin around a picture and between its parts, pixels."""
 
 
 @dataclass(frozen=True)
@@ -23,18 +23,18 @@ class Tile:
     mask: NDArray[np.bool_]
     """(H, W), clean or with artefacts."""
     depth_mm: NDArray[np.float32] | None
-    """(H, W), +inf or NaN where nothing is hit; None for what has no depth."""
+    """(H, W), +inf or NaN for the background; None if there is no depth."""
     landmarks_px: Floats
-    """(K, 2) continuous pixels, NaN where one is missing."""
+    """(K, 2) continuous pixels, NaN for missing landmarks."""
     names: tuple[str, ...]
     """The K landmarks' names."""
     caption: str = ""
     visible: NDArray[np.bool_] | None = None
-    """(K,); the others are drawn hollow. None: all are visible."""
+    """(K,); invisible landmarks are drawn hollow. None: all are visible."""
 
 
 def sample_tile(sample: Sample, names: Sequence[str], caption: str | None = None) -> Tile:
-    """Return a sample's tile, with its index as caption unless another is given."""
+    """Return a sample's tile; the default caption is its index."""
     labels = sample.labels
     mask = np.isfinite(sample.depth_mm)
     text = str(sample.index) if caption is None else caption
@@ -42,13 +42,13 @@ def sample_tile(sample: Sample, names: Sequence[str], caption: str | None = None
 
 
 def contact_sheet(tiles: Sequence[Tile], columns: int = 6, scale: int | None = None, title: str = "") -> Image.Image:
-    """Draw tiles side by side: mask beside colour-mapped depth, landmarks as dots, their names above.
+    """Draw tiles in a grid: the mask beside the colour-mapped depth, landmarks as dots, a legend at the top.
 
     Args:
-        tiles: What to draw, at least one, in reading order.
-        columns: Tiles in a row.
-        scale: Sheet pixels per image pixel; None takes the smallest that makes the images at least 190 high.
-        title: Line above the sheet.
+        tiles: The tiles, at least one, in reading order.
+        columns: Tiles per row.
+        scale: Sheet pixels per image pixel; None: the smallest that makes the images at least 190 pixels high.
+        title: Heading of the sheet.
     """
     if not tiles:
         raise ValueError("a contact sheet needs at least one tile")
@@ -72,7 +72,7 @@ def contact_sheet(tiles: Sequence[Tile], columns: int = 6, scale: int | None = N
 
 
 def panels(tile: Tile, scale: int) -> Pixels:
-    """Draw a tile's mask, beside its depth where it has one, with the landmarks on both."""
+    """Draw a tile's mask and, if present, its depth beside it, with the landmarks on both."""
     colours = drawing.landmark_colours(len(tile.names))
     visible = np.ones(len(tile.names), dtype=bool) if tile.visible is None else tile.visible
     parts: list[Pixels] = []
@@ -92,7 +92,7 @@ def panels(tile: Tile, scale: int) -> Pixels:
 
 
 def _heading(title: str, names: Sequence[str], width: int) -> Image.Image:
-    """Draw the title and the legend: a coloured dot before each name, in as many lines as it takes."""
+    """Draw the title and the legend: a coloured dot before each name, wrapped to the width."""
     text, row = drawing.font(14), 24
     top = EDGE + (30 if title else 0)
     places, x, y = [], EDGE, top

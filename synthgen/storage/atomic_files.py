@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: temporary names, fsync, rename."""
+"""Atomic file writes (temporary name, fsync, rename): a file is either complete or absent."""
 
 import contextlib
 import hashlib
@@ -19,7 +19,7 @@ _ABANDONED_S = 3600.0
 
 
 class HashingFile:
-    """Counts and hashes what is written through it."""
+    """A file wrapper that counts and hashes the bytes written."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -34,13 +34,13 @@ class HashingFile:
 
     @property
     def sha256(self) -> str:
-        """Of all bytes so far, hexadecimal."""
+        """SHA-256 of all bytes written so far, hexadecimal."""
         return self._hash.hexdigest()
 
 
 @contextlib.contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that gets its name when the block ends well, on the disk by then; else nothing of it is left."""
+    """Open a temporary file; flush and rename it to ``path`` if the block succeeds, else remove it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_SUFFIX}")
     try:
@@ -49,7 +49,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            if fcntl is not None:  # renamed under its lock, so that nobody takes it for abandoned
+            if fcntl is not None:  # renamed while locked, so that no other process considers it abandoned
                 temporary.replace(path)
         if fcntl is None:
             temporary.replace(path)
@@ -61,7 +61,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a whole file; one that holds these bytes already is left as it is."""
+    """Write a file atomically, unless it already has this content."""
     with contextlib.suppress(FileNotFoundError):
         if path.stat().st_size == len(data) and path.read_bytes() == data:
             return
@@ -70,11 +70,11 @@ def write_file(path: Path, data: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Bring a folder's names to the disk, where the system can."""
+    """Flush a folder's entries to disk (fsync), if the system supports it."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:
-            with contextlib.suppress(OSError):  # some network storage refuses it
+            with contextlib.suppress(OSError):  # some network file systems do not support it
                 os.fsync(handle)
         finally:
             os.close(handle)
@@ -87,7 +87,7 @@ def file_sha256(path: Path) -> str:
 
 
 def remove_abandoned(folder: Path) -> None:
-    """Remove the temporary files in a folder and the folders in it that no living process is writing."""
+    """Remove temporary files that no running process is writing, in a folder and its direct subfolders."""
     for path in [*folder.glob(f".*{_SUFFIX}"), *folder.glob(f"*/.*{_SUFFIX}")]:
         with contextlib.suppress(OSError):
             if _is_abandoned(path):
@@ -96,7 +96,7 @@ def remove_abandoned(folder: Path) -> None:
 
 def _lock(file: BinaryIO) -> None:
     if fcntl is not None:
-        with contextlib.suppress(OSError):  # storage without locks: age decides instead
+        with contextlib.suppress(OSError):  # file systems without locks: decided by age instead
             fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 

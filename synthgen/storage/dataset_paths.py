@@ -1,4 +1,4 @@
-"""The files of a dataset folder: their paths, and the checksums that list them."""
+"""The files of a dataset folder: their paths, and the parser of ``SHA256SUMS``."""
 
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -20,14 +20,14 @@ PEOPLE = "assets/people.png"
 POSES = "assets/poses.png"
 PREVIEW = "preview/preview.parquet"
 RUN_FILE = "run.json"
-"""The only file that differs between runs: in no checksum, and never pushed."""
+"""The only file that differs between runs; it has no checksum and is never pushed."""
 GUARD = ".synthgen.lock"
-"""Held while a folder is started or sealed; it stays, empty, and is no part of the dataset."""
+"""Lock file, held while a folder is created or sealed; it remains, empty, and is not part of the dataset."""
 PARTS = ".parts"
-"""Folder of the label lines of the shards that are there, until the dataset is sealed."""
+"""Folder of the label rows of finished shards, until the dataset is sealed."""
 PICTURES = (SHEET, LANDMARKS, PEOPLE, POSES)
 LAST = (CARD, LICENSE, CROISSANT, INFO, MANIFEST, SPEC, LOCK, CHECKSUMS)
-"""What is pushed after all else."""
+"""The files that are pushed last."""
 _ARCHIVES, _TABLES = ("train", "validation", "test"), ("labels", "preview")
 FOLDERS = ("spec", "assets", PARTS, *_ARCHIVES, *_TABLES)
 
@@ -38,7 +38,7 @@ def labels_path(split: str) -> str:
 
 
 def is_managed(path: str) -> bool:
-    """Tell whether a path is one that synthgen writes in datasets, whichever one."""
+    """Whether synthgen may write a file at this relative path in a dataset."""
     folder, _, name = path.rpartition("/")
     if path in {*LAST, *PICTURES, PREVIEW}:
         return True
@@ -46,15 +46,15 @@ def is_managed(path: str) -> bool:
 
 
 def list_files(root: Path) -> list[str]:
-    """Return what lies in a folder, relative to it; hidden files and folders, and ``run.json``, are left out."""
+    """Return the relative paths of the files in a folder, except hidden files and folders and ``run.json``."""
     return sorted(path.relative_to(root).as_posix() for path in _walk(root) if path != root / RUN_FILE)
 
 
 def read_checksums(root: Path) -> dict[str, str]:
-    """Return the digests of a folder's ``SHA256SUMS`` by the relative paths of their files.
+    """Return the digests in a folder's ``SHA256SUMS`` by relative file path.
 
     Raises:
-        DatasetError: It cannot be read, or a path leads out of the folder.
+        DatasetError: It cannot be read, a line is malformed, or a path leads out of the folder.
 
     """
     try:
@@ -65,14 +65,14 @@ def read_checksums(root: Path) -> dict[str, str]:
 
 
 def parse_checksums(content: bytes, where: str) -> dict[str, str]:
-    """Return the digests in a ``SHA256SUMS`` by the relative paths of their files, in the order of the lines.
+    """Return the digests in a ``SHA256SUMS`` by relative file path, in the order of the lines.
 
     Args:
-        content: The file.
-        where: What errors call it.
+        content: The content of the file.
+        where: The file's name in error messages.
 
     Raises:
-        DatasetError: A line is not a checksum, or a path leads out of the folder.
+        DatasetError: A line is malformed, or a path leads out of the folder.
 
     """
     sums = {}
@@ -80,7 +80,7 @@ def parse_checksums(content: bytes, where: str) -> dict[str, str]:
         sha256, _, path = line.partition("  ")
         inside = PurePosixPath(path)
         if len(sha256) != 64 or not path or inside.is_absolute() or ".." in inside.parts:
-            raise DatasetError(f"{where}: {line!r:.100} is no checksum; restore it")
+            raise DatasetError(f"{where}: {line!r:.100} is not a line of checksum and relative path; restore the file")
         sums[path] = sha256
     return sums
 

@@ -1,6 +1,6 @@
-"""Grey PNGs of 1 and 16 bits, written by a fixed rule and read as untrusted bytes.
+"""Greyscale PNGs of 1 and 16 bits, written deterministically and read as untrusted input.
 
-Writing them by hand is twice as fast as an image library at the same size, and their bytes depend on zlib alone.
+This writer is twice as fast as an image library at the same file size, and its output depends on zlib only.
 """
 
 import io
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from synthgen.errors import DatasetError
 
 MAX_SIDE = 4096
-"""Largest width and height that is read, pixels."""
+"""Maximum width and height of images that are read, pixels."""
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _NO_FILTER, _UP_FILTER = 0, 2
 _DEFLATE = {_NO_FILTER: (4, zlib.Z_FIXED), _UP_FILTER: (1, zlib.Z_RLE)}
-"""zlib's level and strategy. A mask is so short that codes of its own take longer to make and to read than they save;
-in a filtered depth nothing but runs of a byte comes again, and a search for more takes twice as long and saves nothing.
+"""zlib's level and strategy. A mask is so short that dynamic Huffman codes cost more time than the bytes they save; in
+filtered depth only runs of one byte repeat, and a search for longer matches doubles the time and saves nothing.
 """
 
 
@@ -36,7 +36,7 @@ def write_depth_png(code: NDArray[np.uint16]) -> bytes:
     plain = code.astype(">u2").view(np.uint8)
     rows = np.empty((height, 1 + 2 * width), dtype=np.uint8)
     rows[:1, 1:] = plain[:1]
-    np.subtract(plain[1:], plain[:-1], out=rows[1:, 1:])  # bytes wrap round, as the filter asks for
+    np.subtract(plain[1:], plain[:-1], out=rows[1:, 1:])  # bytes wrap around, as the filter requires
     return _png(rows, (width, height, 16), _UP_FILTER)
 
 
@@ -60,7 +60,7 @@ def read_depth_png(data: bytes) -> NDArray[np.uint16]:
 
 
 def _png(rows: NDArray[np.uint8], size: tuple[int, int, int], row_filter: int) -> bytes:
-    """Pack rows (H, 1 + bytes) whose first column is free for the filter's number."""
+    """Pack rows (H, 1 + bytes) whose first column is reserved for the filter type."""
     rows[:, 0] = row_filter
     header = _chunk(b"IHDR", struct.pack(">IIBBBBB", *size, 0, 0, 0, 0))
     level, strategy = _DEFLATE[row_filter]
@@ -81,29 +81,29 @@ def _header(data: bytes, bits: int) -> tuple[int, int, int]:
         raise DatasetError("image: is not a PNG; restore the file")
     width, height, depth, colour = struct.unpack(">IIBB", data[16:26])
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
-        raise DatasetError(f"image: {width}x{height} pixels; at most {MAX_SIDE}x{MAX_SIDE} are read")
+        raise DatasetError(f"image: {width}x{height} pixels exceed {MAX_SIDE}x{MAX_SIDE}; restore the file")
     if (depth, colour) != (bits, 0):
-        raise DatasetError(f"image: {depth} bits, colour type {colour}; {bits}-bit grey is expected")
+        raise DatasetError(f"image: {depth} bits, colour type {colour} is not {bits}-bit greyscale; restore the file")
     return width, height, bits
 
 
 def _own_rows(data: bytes, size: tuple[int, int, int], row_filter: int) -> NDArray[np.uint8] | None:
-    """Return the filtered rows of a PNG of our own form, a single IDAT with one filter; None for any other form."""
+    """Return the filtered rows of a PNG as this module writes it (one IDAT, one filter); None for any other layout."""
     width, height, bits = size
     length = int.from_bytes(data[33:37], "big")
     end = 41 + length
     if data[28] or data[37:41] != b"IDAT" or data[end + 8 : end + 12] != b"IEND":
         return None
     if int.from_bytes(data[end : end + 4], "big") != zlib.crc32(data[37:end]):
-        raise DatasetError("image: its checksum is wrong; restore the file")
+        raise DatasetError("image: wrong checksum; restore the file")
     pitch = 1 + (width * bits + 7) // 8
     unpacker = zlib.decompressobj()
     try:
         raw = unpacker.decompress(data[41:end], height * pitch)
     except zlib.error as error:
-        raise DatasetError(f"image: cannot be unpacked ({error}); restore the file") from None
+        raise DatasetError(f"image: cannot be decompressed ({error}); restore the file") from None
     if len(raw) != height * pitch:
-        raise DatasetError("image: ends too early; restore the file")
+        raise DatasetError("image: is truncated; restore the file")
     rows = np.frombuffer(raw, dtype=np.uint8).reshape(height, pitch)
     return np.ascontiguousarray(rows[:, 1:]) if (rows[:, 0] == row_filter).all() else None
 
@@ -115,7 +115,7 @@ def _by_library(data: bytes, mode: str) -> NDArray[np.generic]:
     try:
         with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
             if image.mode != mode:
-                raise DatasetError(f"image: mode {image.mode}, {mode} is expected; restore the file")
+                raise DatasetError(f"image: mode {image.mode} is not {mode}; restore the file")
             return np.asarray(image)
     except (OSError, ValueError, SyntaxError) as error:
         raise DatasetError(f"image: cannot be read ({error}); restore the file") from None

@@ -1,4 +1,4 @@
-"""The sample: the contract between the generator and training."""
+"""The sample format: the contract between the generator and training."""
 
 import contextlib
 import json
@@ -36,11 +36,11 @@ MAX_MEMBER_BYTES = 64 * 2**20
 MAX_JSON_BYTES = 2**20
 MAX_LANDMARKS = 4096
 _STEPS = 1e6
-"""Of a stored landmark's coordinate, per pixel or mm."""
+"""Steps per pixel or mm to which stored landmark coordinates are rounded."""
 _PLAIN = frozenset((float, int, bool, str))
 _LIBRARY = json.JSONEncoder(allow_nan=False)
 _EXPONENT, _NEGATIVE_ZERO = re.compile(r"e[+-]\d"), re.compile(r"-0\.0[],}]")
-"""What the library may have written otherwise than is wanted."""
+"""Number formats of the json library that differ from the stored form."""
 
 
 @dataclass(frozen=True)
@@ -52,18 +52,18 @@ class Labels:
     landmarks_mm: Floats
     """(K, 3) camera frame."""
     visible: NDArray[np.bool_]
-    """(K,) seen by the camera, not hidden behind another surface."""
+    """(K,) seen by the camera, not occluded by another surface."""
     in_frame: NDArray[np.bool_]
     """(K,) inside the image."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One rendering with its exact labels and its recipe."""
+    """One rendered image with its exact labels and its recipe."""
 
     index: int
     depth_mm: NDArray[np.float32]
-    """(H, W) camera-frame z in mm, +inf where nothing is hit; the mask is where it is finite."""
+    """(H, W) camera-frame z in mm, +inf for the background; the mask is where it is finite."""
     labels: Labels
     mm_per_px: float
     shape: dict[str, Any]
@@ -72,7 +72,7 @@ class Sample:
 
     @property
     def mask(self) -> NDArray[np.bool_]:
-        """(H, W) the silhouette."""
+        """(H, W) silhouette."""
         return np.isfinite(self.depth_mm)
 
     @property
@@ -87,28 +87,28 @@ class Sample:
 
     @property
     def visible(self) -> NDArray[np.bool_]:
-        """(K,) seen by the camera, not hidden behind another surface."""
+        """(K,) seen by the camera, not occluded by another surface."""
         return self.labels.visible
 
     @property
     def recipe(self) -> dict[str, dict[str, Any]]:
-        """Every number that was drawn: shape, pose and camera; lengths in mm, angles in degrees."""
+        """All drawn values: shape, pose and camera; lengths in mm, angles in degrees."""
         return {"shape": self.shape, "pose": self.pose, "camera": self.camera}
 
 
 def sample_key(index: int) -> str:
-    """Return the name of a sample's files up to their first dot."""
+    """Return the file name of a sample's members up to the first dot."""
     return f"{index:09d}"
 
 
 def encode_sample(sample: Sample, depth_steps_per_mm: float) -> dict[str, bytes]:
-    """Return a sample as its three files, by the suffixes of their names.
+    """Return the three files of a sample by the suffixes of their names.
 
-    Depth is stored to half a step, landmarks to 1e-6, all other numbers exactly.
+    Depth is rounded to steps, landmarks to 1e-6; all other numbers are stored exactly.
 
     Raises:
-        SynthgenError: The depths do not fit 16 bits.
-        ValueError: The sample holds what the stored form cannot: NaN, None, an empty list, a mapping in a mapping.
+        SynthgenError: The depths do not fit in 16 bits.
+        ValueError: The sample has a value that cannot be stored: NaN, None, an empty list, a nested mapping.
 
     """
     near_mm = nearest_depth(sample.depth_mm, depth_steps_per_mm)
@@ -130,15 +130,15 @@ def encode_sample(sample: Sample, depth_steps_per_mm: float) -> dict[str, bytes]
 
 
 def stored_points(points: Floats) -> Floats:
-    """Return landmarks as they are once they have been stored, without negative zeros."""
+    """Return landmarks rounded as they are stored, without negative zeros."""
     return np.rint(points * _STEPS) / _STEPS + 0.0
 
 
 def decode_sample(members: Mapping[str, bytes]) -> Sample:
-    """Return the sample of three files, which are not trusted.
+    """Decode a sample from its three files, which are untrusted.
 
     Raises:
-        DatasetError: They are no sample.
+        DatasetError: They are not a valid sample.
 
     """
     absent = [name for name in MEMBERS if name not in members]
@@ -146,11 +146,11 @@ def decode_sample(members: Mapping[str, bytes]) -> Sample:
         raise DatasetError(f"{absent[0]}: is missing from the sample; restore the shard")
     for name in MEMBERS:
         if len(members[name]) > (MAX_JSON_BYTES if name == "json" else MAX_MEMBER_BYTES):
-            raise DatasetError(f"{name}: {len(members[name])} bytes are too many; restore the shard")
+            raise DatasetError(f"{name}: {len(members[name])} bytes exceed the limit; restore the shard")
     fields = decode_fields(members["json"])
     code = read_depth_png(members["depth.png"])
     if not np.array_equal(read_mask_png(members["mask.png"]), code > 0):
-        raise DatasetError("mask.png: is not where depth.png is above 0; restore the shard")
+        raise DatasetError("mask.png: does not match where depth.png is above 0; restore the shard")
     count = len(fields["visible"])
     labels = Labels(
         _numbers(fields, "landmarks_px", (count, 2)),
@@ -164,14 +164,14 @@ def decode_sample(members: Mapping[str, bytes]) -> Sample:
 
 
 def decode_fields(data: bytes) -> dict[str, Any]:
-    """Return the fields of a sample's json, which is not trusted: all there, no others, each of its kind.
+    """Return the fields of a sample's json, which is untrusted.
 
     Raises:
-        DatasetError: They are not.
+        DatasetError: A field is missing, unknown or of the wrong type.
 
     """
     if len(data) > MAX_JSON_BYTES:
-        raise DatasetError(f"json: {len(data)} bytes are too many; restore the shard")
+        raise DatasetError(f"json: {len(data)} bytes exceed {MAX_JSON_BYTES}; restore the shard")
     try:
         fields = json.loads(data, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -180,31 +180,31 @@ def decode_fields(data: bytes) -> dict[str, Any]:
         raise DatasetError(f"json: its fields are not {', '.join(FIELDS)}; restore the shard")
     _check_scalars(fields)
     if not isinstance(fields["visible"], list) or not 0 < len(fields["visible"]) <= MAX_LANDMARKS:
-        raise DatasetError(f"visible: is no list of 1 to {MAX_LANDMARKS}; restore the shard")
+        raise DatasetError(f"visible: is not a list of 1 to {MAX_LANDMARKS} entries; restore the shard")
     for field in ("shape", "pose", "camera"):
         if not isinstance(fields[field], dict):
-            raise DatasetError(f"{field}: is no mapping; restore the shard")
+            raise DatasetError(f"{field}: is not a mapping; restore the shard")
     return fields
 
 
 def _check_scalars(fields: Mapping[str, Any]) -> None:
     if type(fields["index"]) is not int or fields["index"] < 0:
-        raise DatasetError("index: is no whole number from 0; restore the shard")
+        raise DatasetError("index: is not a non-negative integer; restore the shard")
     for field in ("mm_per_px", "depth_near_mm", "depth_steps_per_mm"):
         if type(fields[field]) is not float or not math.isfinite(fields[field]):
-            raise DatasetError(f"{field}: is no number; restore the shard")
+            raise DatasetError(f"{field}: is not a finite float; restore the shard")
     if fields["depth_steps_per_mm"] <= 0:
         raise DatasetError("depth_steps_per_mm: is not above 0; restore the shard")
 
 
 class _Flat(dict[str, Any]):
-    """A recipe: the only mappings that may stand in the json."""
+    """A part of the recipe: the only kind of mapping allowed in the json."""
 
 
 def _document(values: tuple[Any, ...]) -> str:
-    """Return the json of a sample's fields; by the library where it writes the same, which is nearly always."""
+    """Return the json of a sample's fields, by the json library where its output is identical (nearly always)."""
     if values[3] and {type(value) for recipe in values[-3:] for value in recipe.values()} <= _PLAIN:
-        with contextlib.suppress(ValueError):  # NaN, which is refused by its name below
+        with contextlib.suppress(ValueError):  # NaN: rejected below with the field's name
             text = _LIBRARY.encode(dict(zip(FIELDS, values, strict=True)))
             if not (_EXPONENT.search(text) or _NEGATIVE_ZERO.search(text)):
                 return text
@@ -213,7 +213,7 @@ def _document(values: tuple[Any, ...]) -> str:
 
 
 def _text(value: Any, field: str) -> str:
-    """Return JSON in which a float always has a point, so that no reader takes it for a whole number."""
+    """Return JSON in which floats always have a decimal point, so that readers do not take them for integers."""
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, float):
@@ -232,12 +232,12 @@ def _text(value: Any, field: str) -> str:
     if isinstance(value, _Flat):
         return f"{{{', '.join([f'{json.dumps(key)}: {_text(value[key], key)}' for key in value])}}}"
     raise ValueError(
-        f"{field}: {type(value).__name__} {value!r:.60} cannot be stored; its type would be unknown to readers"
+        f"{field}: {type(value).__name__} {value!r:.60} cannot be stored; use a number, bool, string or non-empty list"
     )
 
 
 def _refuse_constant(word: str) -> float:
-    raise ValueError(f"{word} is no number")
+    raise ValueError(f"{word} is not allowed")
 
 
 def _numbers(fields: Mapping[str, Any], field: str, shape: tuple[int, int]) -> Floats:
@@ -246,12 +246,12 @@ def _numbers(fields: Mapping[str, Any], field: str, shape: tuple[int, int]) -> F
     except (ValueError, TypeError, OverflowError):
         numbers = np.empty(0)
     if numbers.shape != shape or not np.isfinite(numbers).all():
-        raise DatasetError(f"{field}: is no list of {shape[0]} times {shape[1]} numbers; restore the shard")
+        raise DatasetError(f"{field}: is not an array of {shape[0]} x {shape[1]} finite numbers; restore the shard")
     return numbers
 
 
 def _flags(fields: Mapping[str, Any], field: str, count: int) -> NDArray[np.bool_]:
     flags = fields[field]
     if not isinstance(flags, list) or len(flags) != count or not all(type(flag) is bool for flag in flags):
-        raise DatasetError(f"{field}: is no list of {count} times true or false; restore the shard")
+        raise DatasetError(f"{field}: is not a list of {count} booleans; restore the shard")
     return np.array(flags, dtype=np.bool_)

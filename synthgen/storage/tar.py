@@ -1,4 +1,4 @@
-"""Plain USTAR archives: headers that never differ between runs, and a reader that trusts nothing."""
+"""Plain USTAR archives: deterministic headers, and a reader for untrusted files."""
 
 import tarfile
 from collections.abc import Iterator
@@ -10,32 +10,32 @@ from synthgen.errors import DatasetError
 
 BLOCK = 512
 _NAME, _SIZE, _SUM = (0, 100), (124, 135), (148, 156)
-"""Where the fields of a header lie (POSIX.1-1988, ustar)."""
+"""Byte ranges of the header fields (POSIX.1-1988, ustar)."""
 _LARGEST = 8**11 - 1
 END = bytes(2 * BLOCK)
-"""What closes an archive."""
+"""The end-of-archive marker."""
 MAX_MEMBER_BYTES = 64 * 2**20
 
 
 @dataclass(frozen=True)
 class Member:
-    """Where a file lies in an archive."""
+    """Position of a file in an archive."""
 
     name: str
     offset: int
-    """Of its first byte."""
+    """Of the first byte of its content."""
     size: int
-    """Bytes."""
+    """In bytes."""
 
 
 def pack_member(name: str, data: bytes) -> bytes:
-    """Return a file as it stands in an archive: header, content, padding; mtime, uid and gid 0, mode 0644."""
+    """Return a file's archive entry: header, content, padding; mtime, uid and gid 0, mode 0644."""
     return b"".join((_header(name, len(data)), data, bytes(-len(data) % BLOCK)))
 
 
 @cache
 def _template() -> tuple[bytes, int]:
-    """Return the header of a file without name and size, and its sum without them; its own field counts as spaces."""
+    """Return a header without name and size, and its checksum; the checksum field itself counts as spaces."""
     header = bytearray(tarfile.TarInfo("").tobuf(tarfile.USTAR_FORMAT, "ascii", "strict"))
     header[_SIZE[0] : _SIZE[1]] = bytes(_SIZE[1] - _SIZE[0])
     header[_SUM[0] : _SUM[1]] = b" " * (_SUM[1] - _SUM[0])
@@ -43,7 +43,7 @@ def _template() -> tuple[bytes, int]:
 
 
 def _header(name: str, size: int) -> bytes:
-    """Return what tarfile writes for a short name and size, ten times as fast."""
+    """Return the same header as tarfile, ten times as fast for short names and sizes."""
     if len(name) > _NAME[1] or size > _LARGEST:
         info = tarfile.TarInfo(name)
         info.size = size
@@ -57,12 +57,12 @@ def _header(name: str, size: int) -> bytes:
 
 
 def pack_end(length: int) -> bytes:
-    """Return what follows ``length`` bytes of members: the closing blocks, up to a whole record."""
+    """Return the end marker after ``length`` bytes of entries, padded to a whole record."""
     return END + bytes(-(length + len(END)) % tarfile.RECORDSIZE)
 
 
 def is_closed(file: BinaryIO) -> bool:
-    """Tell whether an archive has its closing blocks, as one that was cut off has not; reads only its end."""
+    """Whether an archive ends with the end marker, that is, is not truncated; reads only its end."""
     size = file.seek(0, 2)
     if size < len(END) or size % tarfile.RECORDSIZE:
         return False
@@ -71,14 +71,14 @@ def is_closed(file: BinaryIO) -> bool:
 
 
 def list_members(file: BinaryIO, name: str) -> Iterator[Member]:
-    """Yield the files of an archive in order, reading nothing but headers.
+    """Yield the files of an archive in order, reading only the headers.
 
     Args:
-        file: Open at any position; each step seeks for itself.
-        name: What errors call the archive.
+        file: The archive, opened for reading, at any position.
+        name: The archive's name in error messages.
 
     Raises:
-        DatasetError: It is cut off, or is not a plain archive of ordinary files.
+        DatasetError: The archive is truncated or malformed, or holds an entry other than a regular file.
 
     """
     end, offset = file.seek(0, 2), 0
@@ -88,11 +88,11 @@ def list_members(file: BinaryIO, name: str) -> Iterator[Member]:
         if header == END[:BLOCK]:
             return
         if len(header) < BLOCK:
-            raise DatasetError(f"{name}: is cut off after {end} bytes; restore it")
+            raise DatasetError(f"{name}: is truncated after {end} bytes; restore it")
         member = _member(header, offset, name)
         offset = member.offset + member.size + -member.size % BLOCK
         if offset > end:
-            raise DatasetError(f"{name}: is cut off in {member.name}; restore it")
+            raise DatasetError(f"{name}: is truncated in {member.name}; restore it")
         yield member
 
 
@@ -103,6 +103,6 @@ def _member(header: bytes, offset: int, name: str) -> Member:
         raise DatasetError(f"{name}: no archive header at byte {offset} ({error}); restore it") from None
     if info.type not in (tarfile.REGTYPE, tarfile.AREGTYPE) or not 0 <= info.size <= MAX_MEMBER_BYTES:
         raise DatasetError(
-            f"{name}: {info.name!r:.80} is no ordinary file of at most {MAX_MEMBER_BYTES} bytes; restore it"
+            f"{name}: {info.name!r:.80} is not a regular file of at most {MAX_MEMBER_BYTES} bytes; restore it"
         )
     return Member(info.name, offset + BLOCK, info.size)

@@ -216,7 +216,7 @@ def test_changed_and_missing_files_are_found(tmp_path, sealed):
 def test_checksums_that_lead_out_of_the_folder_are_refused(tmp_path, line):
     (tmp_path / "SHA256SUMS").write_text(line + "\n")
 
-    with pytest.raises(DatasetError, match="is no checksum"):
+    with pytest.raises(DatasetError, match="is not a line of checksum"):
         verify_checksums(tmp_path)
 
 

@@ -110,15 +110,15 @@ def png(width: int, height: int, pixels: bytes, bits: int = 16) -> bytes:
     ("data", "words"),
     [
         (b"", "not a PNG"),
-        (png(50_000, 50_000, zlib.compress(b"")), "50000x50000 pixels; at most 4096x4096"),
-        (png(4, 4, zlib.compress(bytes(8))), "ends too early"),
-        (png(4, 4, b"nonsense"), "cannot be unpacked"),
+        (png(50_000, 50_000, zlib.compress(b"")), "50000x50000 pixels exceed 4096x4096"),
+        (png(4, 4, zlib.compress(bytes(8))), "is truncated"),
+        (png(4, 4, b"nonsense"), "cannot be decompressed"),
         (png(4, 4, zlib.compress(bytes(36)), bits=8), "8 bits"),
         (write_depth_png(np.ones((4, 4), np.uint16))[:-30], "cannot be read"),
         (write_depth_png(np.ones((4, 4), np.uint16)).replace(b"IDATx", b"IDATy"), "checksum|cannot"),
     ],
 )
-def test_png_that_is_hostile_or_damaged_is_refused(data, words):
+def test_malicious_or_damaged_png_is_refused(data, words):
     with pytest.raises(DatasetError, match=words):
         read_depth_png(data)
 
@@ -201,12 +201,12 @@ def edited(**fields: object) -> dict[str, bytes]:
         (edited(in_frame=[1, 0, 1, 0, 1]), "in_frame"),
         (edited(shape=[]), "shape"),
         (edited() | {"json": b"[" * 100_000}, "json"),
-        (edited() | {"json": b" " * 2**21}, "bytes are too many"),
+        (edited() | {"json": b" " * 2**21}, "bytes exceed"),
         (edited() | {"json": edited()["json"].replace(b"true", b"NaN")}, "NaN"),
         (edited() | {"mask.png": write_mask_png(np.ones((24, 20), bool))}, "mask.png"),
     ],
 )
-def test_sample_that_is_none_is_refused(members, word):
+def test_invalid_sample_is_refused(members, word):
     with pytest.raises(DatasetError, match=word):
         decode_sample(members)
 
