@@ -1,1 +1,1 @@
-"""Where every random number comes from: named streams of a counter-based generator, so that no draw moves another."""
+"""Random numbers: named streams of a counter-based generator, independent of one another and of the draw order."""

@@ -1,9 +1,9 @@
-"""Philox 4x64-10 and its seeding, compiled: the random streams of many samples at once.
+"""Philox 4x64-10 and its seeding, compiled with numba: the random streams of many samples in one call.
 
 Salmon et al. 2011, *Parallel random numbers: as easy as 1, 2, 3*; O'Neill 2015, *Simple portable C++ seed entropy*. The
-words and uniforms are those of numpy's ``Philox`` and ``SeedSequence``, which the tests compare bit for bit; numpy has
-to make a generator for every sample, and to set its state anew for every substream. Normal numbers are our own: numpy's
-method is longer and would gain nothing, because no stored byte depends on them.
+words and uniforms equal those of numpy's ``Philox`` and ``SeedSequence``, which tests compare bit for bit; numpy would
+need a new generator for every sample, and a reset of its state for every substream. The normal variates differ from
+numpy's: its method is longer and would have no benefit, because no stored byte depends on them.
 """
 
 import math
@@ -19,8 +19,8 @@ from synthgen.geometry import Floats
 
 Words = NDArray[np.uint64]
 States = NDArray[np.uint64]
-"""(n, 8) streams that are read in sequence: two words of key, the counter, how many of the block's words are used, and
-the block's four words."""
+"""(n, 8) states of sequential streams: the key (two words), the counter, the number of used words of the current block,
+and the block (four words)."""
 _COUNTER, _USED, _BLOCK, _STATE_WORDS = 2, 3, 4, 8
 _MULTIPLY = (np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157))
 _BUMP = (np.uint64(0x9E3779B97F4A7C15), np.uint64(0xBB67AE8584CAA73B))
@@ -28,7 +28,7 @@ _ROUNDS = 10
 _NONE, _HALF, _LOW_HALF = np.uint64(0), np.uint64(32), np.uint64(0xFFFFFFFF)
 _UNUSED, _UNIT = np.uint64(11), 2.0**-53
 _POOL = 4
-"""Words of a seed sequence's pool, and of a block of Philox."""
+"""Number of words in a seed sequence's pool, and in a block of Philox."""
 _FIRST, _FIRST_FACTOR = np.uint64(0x43B0D7E5), np.uint64(0x931E8875)
 _LAST, _LAST_FACTOR = np.uint64(0x8B51F9DD), np.uint64(0x58F38DED)
 _LEFT, _RIGHT, _SHIFT = np.uint64(0xCA01F9DD), np.uint64(0x4973F715), np.uint64(16)
@@ -36,7 +36,7 @@ _LEFT, _RIGHT, _SHIFT = np.uint64(0xCA01F9DD), np.uint64(0x4973F715), np.uint64(
 
 @register_jitable
 def _hashed(word: np.uint64, constant: np.uint64, factor: np.uint64) -> tuple[np.uint64, np.uint64]:  # pragma: no cover
-    """Hash a word of 32 bits; the constant changes with every word."""
+    """Hash a 32-bit word; the constant changes with every word."""
     word = word ^ constant
     constant = (constant * factor) & _LOW_HALF
     word = (word * constant) & _LOW_HALF
@@ -44,7 +44,7 @@ def _hashed(word: np.uint64, constant: np.uint64, factor: np.uint64) -> tuple[np
 
 
 def stream_keys(entropy: Words) -> Words:
-    """Return the keys (N, 2) that ``SeedSequence`` makes of words (N, at least 4) of 32 bits each."""
+    """Return the keys (N, 2) that ``SeedSequence`` derives from 32-bit words (N, at least 4)."""
     pools = np.empty((len(entropy), _POOL), dtype=np.uint64)
     _mix(pools, entropy)
     return pools[:, ::2] | pools[:, 1::2] << _HALF
@@ -52,7 +52,7 @@ def stream_keys(entropy: Words) -> Words:
 
 @njit(cache=True)
 def _mix(pools: Words, entropy: Words) -> None:  # pragma: no cover
-    """Fill pools (N, 4) with the words of 32 bits that make up the keys."""
+    """Fill pools (N, 4) with the 32-bit words of the keys."""
     for n in range(len(entropy)):
         constant, pool = _FIRST, pools[n]
         for i in range(_POOL):
@@ -71,7 +71,7 @@ def _mix(pools: Words, entropy: Words) -> None:  # pragma: no cover
 
 
 def _upper_half(_: Any, first: Any, second: Any) -> Any:
-    """Upper 64 bits of the product of two uint64; numba has no 128-bit numbers, LLVM has."""
+    """Upper 64 bits of the product of two uint64, by LLVM's 128-bit integers, which numba lacks."""
 
     def generate(context: Any, builder: Any, signature: Any, values: Any) -> Any:
         single = values[0].type
@@ -101,15 +101,15 @@ def _block(counter: Any, code: Any, key: Any, other: Any) -> Any:  # pragma: no 
 
 
 def uniforms(keys: Words, codes: Words, place: int) -> NDArray[np.float64]:
-    """Return a double in [0, 1), (N, C), of the substreams whose counters start at (0, 0, 0, code).
+    """Return one double in [0, 1) per key and substream, (N, C); the counter of a substream starts at (0, 0, 0, code).
 
     Args:
         keys: (N, 2)
         codes: (C,)
-        place: Which double of each substream, 0 the first.
+        place: Position of the double in each substream, from 0.
     """
     out = np.empty((len(keys), len(codes)))
-    block = np.uint64(place // _POOL + 1)  # counted up before a draw
+    block = np.uint64(place // _POOL + 1)  # the counter is incremented before a draw
     _fill_uniforms(out, keys, codes, block, place % _POOL)
     return out
 
@@ -127,25 +127,25 @@ def _fill_uniforms(
 
 
 class Sequences:
-    """The streams of n samples, each read from its first number on, by numpy code and by kernels in turn."""
+    """Sequential streams of n samples, which numpy code and kernels may read in turn."""
 
     def __init__(self, keys: Words) -> None:
         self.states: States = np.zeros((len(keys), _STATE_WORDS), dtype=np.uint64)
         self.states[:, :_COUNTER], self.states[:, _USED] = keys, _POOL
 
     def each(self, counts: NDArray[np.int64] | int = 1) -> np.random.Generator:
-        """Return what stands for a generator, and draws the next ``counts`` numbers of each stream in one call.
+        """Return a stand-in for a generator that draws the next ``counts`` numbers of each stream in one call.
 
         Args:
-            counts: (n,) or the same of all. A call of ``random`` must ask for their sum; the numbers of a stream come
-                side by side.
+            counts: (n,), or one count for all streams. ``random`` must be called with their sum; it returns the
+                numbers grouped by stream.
 
         """
         return cast("np.random.Generator", _Joined(self.states, counts))
 
 
 class _Joined:
-    """What `synthgen.specs.distributions` needs of a generator."""
+    """The part of the generator interface that `synthgen.specs.distributions` uses."""
 
     def __init__(self, states: States, counts: NDArray[np.int64] | int) -> None:
         self._states = states
@@ -153,7 +153,7 @@ class _Joined:
 
     def random(self, n: int) -> Floats:
         if n != self._counts.sum():
-            raise ValueError(f"{n} numbers of streams that give {self._counts.sum()}")
+            raise ValueError(f"n: value {n} is not the sum of the counts; use {self._counts.sum()}")
         out = np.empty(n)
         _fill_doubles(self._states, self._counts, out)
         return out
@@ -193,7 +193,7 @@ def next_double(state: States) -> Any:  # pragma: no cover
 
 
 def _normal_cells() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the lower ends and the widths of cells of equal probability; the first and the last are the tails."""
+    """Return the lower bounds and widths of cells of equal probability; the first and the last are the tails."""
     edges = np.array([NormalDist().inv_cdf(i / _CELLS) for i in range(1, _CELLS)])
     edges = np.concatenate([edges[:1], edges, edges[-1:]])
     return edges[:-1].astype(np.float32), np.diff(edges).astype(np.float32)
@@ -209,10 +209,10 @@ _WITHIN, _WITHIN_UNIT = np.uint64((1 << _WITHIN_BITS) - 1), np.float32(2.0**-_WI
 
 @njit(cache=True, nogil=True)
 def fill_normals(state: States, out: NDArray[np.float32]) -> None:  # pragma: no cover
-    """Fill an array (n,) with the next standard normal numbers of a stream (8,), two from each word.
+    """Fill an array (n,) with the next standard normal variates of a stream (8,), two per word.
 
-    They invert the distribution function, exactly between cells of probability 1/2048 and linearly within them, which
-    keeps it to 0.00005; numbers in the tails are exact.
+    Inverts the distribution function, exactly at the bounds of cells of probability 1/2048 and linearly within them,
+    with an error of the distribution function of at most 0.00005; the tails are exact.
     """
     word = _NONE
     for i in range(len(out)):
@@ -220,13 +220,13 @@ def fill_normals(state: States, out: NDArray[np.float32]) -> None:  # pragma: no
         half = word & _LOW_HALF
         cell = np.int64(half >> np.uint64(_WITHIN_BITS))
         out[i] = _EDGE[cell] + _WIDTH[cell] * (np.float32(half & _WITHIN) * _WITHIN_UNIT)
-        if cell == 0 or cell == _CELLS - 1:  # numba would build a set to look in
+        if cell == 0 or cell == _CELLS - 1:  # numba would build a set for `in`
             out[i] = _beyond(state) if cell else -_beyond(state)
 
 
 @njit(cache=True, nogil=True)
 def _beyond(state: States) -> Any:  # pragma: no cover
-    """Draw a normal number from the upper tail (Marsaglia 1964, *Generating a variable from the tail*)."""
+    """Draw a normal variate from the upper tail (Marsaglia 1964, *Generating a variable from the tail*)."""
     while True:
         over = -math.log1p(-next_double(state)) / _TAIL
         if -2 * math.log1p(-next_double(state)) > over * over:

@@ -1,6 +1,6 @@
-"""The only place that makes random generators.
+"""The only module that creates random generators.
 
-Every stream is keyed by (seed, index, name), so a new stream or another order of work moves no draw
+Every stream is keyed by (seed, index, name), so a new stream or a different order of work changes no other draw
 (Salmon et al. 2011, *Parallel random numbers: as easy as 1, 2, 3*; numpy's Philox).
 """
 
@@ -20,7 +20,7 @@ def stream(seed: int, index: int, name: str) -> np.random.Generator:
     """Return the generator of one named stream of one sample.
 
     Args:
-        seed: The spec's seed; 0 is a seed like any other.
+        seed: The spec's seed, at least 0.
         index: The sample's index, at least 0.
         name: The stream's name, such as ``shape`` or ``pose/1``.
     """
@@ -32,9 +32,10 @@ def _sequence(seed: int, index: int, name: str) -> np.random.SeedSequence:
 
 
 class Stream:
-    """A named stream of one sample, divided into a substream for each named parameter.
+    """A named stream of one sample, divided into one substream per named parameter.
 
-    The substreams are Philox counters 2**192 draws apart, so adding a parameter to a space moves no other draw.
+    The Philox counters of the substreams are 2**192 draws apart, so adding a parameter to a space changes no other
+    draw.
     """
 
     def __init__(self, seed: int, index: int, name: str) -> None:
@@ -42,7 +43,7 @@ class Stream:
         self._generator, self._start = np.random.Generator(bits), bits.state
 
     def at(self, name: str) -> np.random.Generator:
-        """Return the generator, moved to the start of a parameter's substream; use it before the next call."""
+        """Return the generator at the start of a parameter's substream; it is valid until the next call."""
         self._start["state"]["counter"][3] = substream(name)
         self._generator.bit_generator.state = self._start
         return self._generator
@@ -50,7 +51,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Streams:
-    """One named stream for each of several samples: the draws of `Stream`, for all of them at once."""
+    """The same named stream of several samples: the draws of `Stream`, for all samples in one call."""
 
     seed: int
     """Below 2**63."""
@@ -63,41 +64,41 @@ class Streams:
         return len(self.indices)
 
     def each(self) -> Iterator[Stream]:
-        """Yield the stream of each sample, for what cannot be drawn together."""
+        """Yield the stream of each sample, for parameters that cannot be drawn for all samples at once."""
         return (Stream(self.seed, index, self.name) for index in self.indices)
 
     def some(self, places: Iterable[int]) -> "Streams":
-        """Return the streams at these places."""
+        """Return the streams of the samples at these positions."""
         return replace(self, indices=tuple(self.indices[place] for place in places))
 
     @cached_property
     def keys(self) -> NDArray[np.uint64]:
         """The keys (n, 2) of Philox, for `synthgen.randomness.philox`."""
-        from synthgen.randomness.philox import stream_keys  # noqa: PLC0415 (numba is slow to load, and specs do without it)
+        from synthgen.randomness.philox import stream_keys  # noqa: PLC0415 (numba is slow to load, and specs do not need it)
 
-        entropy = np.zeros((len(self.indices), 6), dtype=np.uint64)  # the seed is filled up to four words
+        entropy = np.zeros((len(self.indices), 6), dtype=np.uint64)  # the seed is padded to four words
         entropy[:, 0], entropy[:, 1] = self.seed % _WORD, self.seed // _WORD
         entropy[:, 4], entropy[:, 5] = self.indices, crc32(self.name.encode())
         return stream_keys(entropy)
 
     def uniforms(self, codes: NDArray[np.uint64], place: int = 0) -> NDArray[np.float64]:
-        """Return a uniform of each substream (C,) of each sample, (n, C): what ``at(name).random()`` gives.
+        """Return one uniform per sample and substream, (n, C), equal to ``Stream.at(name).random()``.
 
         Args:
-            codes: (C,) of the substreams.
-            place: Which of a substream's uniforms, 0 the first.
+            codes: (C,) codes of the substreams.
+            place: Position of the uniform in its substream, from 0.
         """
         from synthgen.randomness.philox import uniforms  # noqa: PLC0415 (as above)
 
         return uniforms(self.keys, codes, place)
 
     def at(self, code: int) -> np.random.Generator:
-        """Return what stands for a generator at a substream, and draws one number for each sample."""
+        """Return a stand-in for a generator that draws one number of a substream for each sample."""
         return cast("np.random.Generator", _Across(self, code))
 
 
 class _Across:
-    """What distributions need of a generator: each call gives the next uniform of every sample's substream."""
+    """The part of the generator interface that distributions use; each call draws one uniform per sample."""
 
     def __init__(self, streams: Streams, code: int) -> None:
         self._streams, self._code = streams, np.array([code], dtype=np.uint64)
@@ -105,7 +106,7 @@ class _Across:
 
     def random(self, n: int) -> NDArray[np.float64]:
         if n != len(self._streams):
-            raise ValueError(f"{n} numbers of the streams of {len(self._streams)} samples")
+            raise ValueError(f"n: value {n} is not the number of samples; use {len(self._streams)}")
         drawn = self._streams.uniforms(self._code, self._place)[:, 0]
         self._place += 1
         return drawn

@@ -62,5 +62,5 @@ def test_normal_numbers_that_follow_each_other_are_independent():
 
 
 def test_sequences_that_are_asked_for_another_number_complain():
-    with pytest.raises(ValueError, match="5 numbers of streams that give 6"):
+    with pytest.raises(ValueError, match=r"n: value 5 .*; use 6"):
         sequences(0, [0, 1, 2], "x").each(2).random(5)

@@ -91,7 +91,7 @@ def test_a_draw_does_not_depend_on_what_is_drawn_with_it(seed, many):
 
 
 def test_numbers_drawn_across_samples_are_one_for_each():
-    with pytest.raises(ValueError, match="3 numbers of the streams of 2 samples"):
+    with pytest.raises(ValueError, match=r"n: value 3 .*; use 2"):
         Streams(0, (1, 2), "s").at(5).random(3)
 
 
