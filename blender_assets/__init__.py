@@ -1,1 +1,1 @@
-"""The MakeHuman plugin loader: baked models, landmark definitions and the manifest of assets."""
+"""MakeHuman assets: baked models, landmark definitions, target-file plugins and the manifest of sources."""

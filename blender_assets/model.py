@@ -1,6 +1,6 @@
-"""The baked body model: what a worker needs to shape and skin MakeHuman's base mesh, as plain arrays.
+"""The baked body model: the arrays needed to shape and skin MakeHuman's base mesh.
 
-Frame of the body: x to the patient's left, y to the back, z up (the directions of LPS), mm.
+Body frame: x to the patient's left, y to the back, z up (the directions of LPS), mm.
 """
 
 import difflib
@@ -28,7 +28,7 @@ PHENOTYPE_ANCHORS = {
 """MakeHuman's macro variations by phenotype, in the order of the phenotype's value."""
 
 AGE_RANGE = (-1 / 3, 1.0)
-"""The age phenotype from newborn to old; the other phenotypes run from 0 to 1."""
+"""Range of the age phenotype from newborn to old; the other phenotypes range from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +45,12 @@ class BodyModel:
     triangles: NDArray[np.int32]
     """(T, 3) vertex indices, counter-clockwise from outside."""
     phenotype_factors: NDArray[np.int32]
-    """(P, 6) positions in the concatenated anchors whose weights multiply to the row's coefficient; the last is 1."""
+    """(P, 6) positions in the concatenated anchors; the product of their weights is the row's coefficient. The last
+    position stands for weight 1."""
     phenotype_mm: NDArray[np.float32]
     """(P, 3 (V + B)) displacement of each row."""
     target_names: tuple[str, ...]
-    """(L,) MakeHuman's names of the targets, the positive end of each."""
+    """(L,) MakeHuman's names of the targets, by their positive end."""
     target_mm: csr_matrix
     """(2 L, 3 (V + B)) displacement of the positive and the negative end of each target."""
     bones: tuple[str, ...]
@@ -63,7 +64,7 @@ class BodyModel:
 
     @cached_property
     def target_rows(self) -> dict[str, tuple[int, ...]]:
-        """Positions of the targets that each parameter moves: one by its own name, both sides' by the name without."""
+        """Positions of the targets of each parameter: a full name has one, a name without side has those of both."""
         rows: dict[str, tuple[int, ...]] = {}
         for i, name in enumerate(self.target_names):
             if name.startswith(("l-", "r-")):
@@ -72,13 +73,13 @@ class BodyModel:
 
     @cached_property
     def target_blocks(self) -> tuple[NDArray[np.float32], NDArray[np.int32], NDArray[np.int32]]:
-        """The targets by point: displacements (N, 3), the points (N,) they move, and each row's start (2 L + 1,)."""
+        """The targets as sparse blocks: displacements (N, 3), point indices (N,), and row starts (2 L + 1,)."""
         blocks = self.target_mm.tobsr((1, 3))
         return blocks.data.reshape(-1, 3).astype(np.float32), blocks.indices, blocks.indptr
 
     @cached_property
     def owners(self) -> NDArray[np.intp]:
-        """(V,) the bone that carries most of each vertex."""
+        """(V,) the bone with the largest skinning weight of each vertex."""
         return np.asarray(self.weights.argmax(axis=1), dtype=np.intp).ravel()
 
     @property
@@ -113,7 +114,7 @@ class BodyModel:
 
 
 def save_model(model: BodyModel, path: Path) -> None:
-    """Write a model as an uncompressed ``.npz`` of plain arrays; its bytes depend on the model alone."""
+    """Write a model as an uncompressed ``.npz`` of plain arrays; its bytes depend only on the model."""
     meta = {
         "name": model.name,
         "target_names": model.target_names, "bones": model.bones, "calibration": sorted(model.calibration),
@@ -136,7 +137,7 @@ def load_model(path: Path) -> BodyModel:
     """Read a model written by :func:`save_model`.
 
     Raises:
-        AssetError: The file is not such a model.
+        AssetError: The file cannot be read or is not a baked model.
     """
     try:
         with np.load(path, allow_pickle=False) as file:

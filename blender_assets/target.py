@@ -1,7 +1,7 @@
-"""The plugin loader: reads MakeHuman and MPFB2 ``.target`` files as further shape parameters.
+"""The plugin loader: reads MakeHuman and MPFB2 ``.target`` files as additional shape parameters.
 
-A target file lists displacements of base-mesh vertices, one ``index dx dy dz`` a line, in decimetres, x to the left, y
-up, z to the front (MakeHuman's convention; MPFB2's are the same, gzipped). Lines that start with ``#`` are comments.
+A target file lists displacements of base-mesh vertices, one ``index dx dy dz`` per line, in decimetres, x to the left,
+y up, z to the front (MakeHuman's convention; MPFB2's files are the same, gzipped). ``#`` starts a comment.
 """
 
 import gzip
@@ -38,7 +38,7 @@ def read_target(path: Path) -> Target:
     """Read a ``.target`` or ``.target.gz`` file.
 
     Raises:
-        AssetError: The file cannot be read or a line is broken; the text names file and line.
+        AssetError: The file cannot be read or a line is malformed; the message names file and line.
     """
     text = _read_text(path)
     vertices: list[int] = []
@@ -50,21 +50,21 @@ def read_target(path: Path) -> Target:
             vertices.append(vertex)
             offsets.append(offset)
     if not vertices:
-        msg = f"{path}: no displacement in it; a target lists `vertex dx dy dz` lines"
+        msg = f"{path}: contains no displacements; add lines of `vertex dx dy dz`"
         raise AssetError(msg)
     if len(set(vertices)) != len(vertices):
         twice = next(v for v in vertices if vertices.count(v) > 1)
-        msg = f"{path}: vertex {twice} is listed twice; keep one line for each vertex"
+        msg = f"{path}: vertex {twice} is listed twice; keep one line per vertex"
         raise AssetError(msg)
     x, y, z = np.array(offsets).T * _MM_PER_DM
     return Target(np.array(vertices), np.stack([x, -z, y], axis=1))
 
 
 def add_targets(model: BodyModel, space: ShapeSpace) -> BodyModel:
-    """Return the model with a shape space's own target files as further targets; the negative end is the opposite.
+    """Return the model with a shape space's target files added; the negative end of a target is its opposite.
 
     Raises:
-        AssetError: A file is broken, moves nothing on the model, or takes the name of a MakeHuman target.
+        AssetError: A file is malformed, moves no vertex of the model, or has the name of a MakeHuman target.
     """
     for file in space.target_files:
         if file.name in model.target_names:
@@ -115,7 +115,7 @@ def _parse(words: list[str], place: str) -> tuple[int, tuple[float, ...]]:
         msg = f"{place}: {' '.join(words)[:60]!r} is not `vertex dx dy dz`; write four numbers"
         raise AssetError(msg) from None
     if len(offset) != 3:
-        msg = f"{place}: {len(offset)} displacements, 3 are wanted; write `vertex dx dy dz`"
+        msg = f"{place}: {len(offset)} displacements instead of 3; write `vertex dx dy dz`"
         raise AssetError(msg)
     if not 0 <= vertex < N_BASE_VERTICES:
         msg = f"{place}: vertex {vertex} is not on the base mesh; use 0 to {N_BASE_VERTICES - 1}"

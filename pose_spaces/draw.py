@@ -1,4 +1,4 @@
-"""Draws poses: angles in degrees by degree of freedom, within the joints' limits."""
+"""Draws poses: the angle in degrees of each degree of freedom, within the joints' limits."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -14,31 +14,31 @@ from synthgen.specs.draw_table import DrawTable, named, rounded
 from synthgen.specs.pose_space import Angle, ExamplePoseSpace, JointPoseSpace
 
 DECIMALS = 3
-"""Recipes are rounded when they are drawn, so that the stored numbers give the same pose again."""
+"""Recipes are rounded when drawn, so that the stored numbers reproduce the same pose."""
 SIDES = ("left_", "right_")
 UNSIDED = ("spine.", "neck.")
 
 
 @cache
 def joint_limits(model: str) -> Mapping[str, tuple[float, float]]:
-    """Anatomical limits in degrees of every degree of freedom of a model, without sides."""
+    """Return the anatomical limits in degrees of a model's degrees of freedom, named without side."""
     table = yaml.safe_load(resources.files("synthgen.pose_spaces").joinpath("joints.yaml").read_text())[model]
     return {name: (float(entry["limits"][0]), float(entry["limits"][1])) for name, entry in table.items()}
 
 
 class PoseDrawer:
-    """A pose space, prepared for drawing."""
+    """Draws from a pose space."""
 
     def __init__(self, space: JointPoseSpace | ExamplePoseSpace, model: str) -> None:
         """Prepare a space for the model ``hand`` or ``body``.
 
         Raises:
-            SpecError: A degree of freedom or a factor is unknown, or limits lie beyond the joint's own.
+            SpecError: A degree of freedom or a factor is unknown, or limits exceed the joint's anatomical limits.
         """
         self._space = _Joints(space, model) if isinstance(space, JointPoseSpace) else _Examples(space, model)
 
     def draw(self, streams: Streams) -> list[dict[str, float]]:
-        """Draw one pose for each sample: degrees by degree of freedom."""
+        """Draw one pose per sample: the angle in degrees of each degree of freedom."""
         return named(self._space.names, rounded(self._space.draw(streams), DECIMALS))
 
 
@@ -50,7 +50,7 @@ class _Joints:
             own = _limits_of(name, angle, model)
             for sided in _sides(name, model):
                 if sided in angles:
-                    msg = f"pose.angles.{name}: {sided} is given twice; keep one of the two"
+                    msg = f"pose.angles.{name}: {sided} is listed twice; remove one of the two"
                     raise SpecError(msg)
                 angles[sided] = angle
                 limits.append(own)
@@ -72,7 +72,7 @@ class _Joints:
     def draw(self, streams: Streams) -> Floats:
         values = self._table.draw(streams)
         factors, drawn = values[:, : self._n_factors], values[:, self._n_factors :]
-        if self._n_factors:  # one sample at a time, because a product of matrices rounds in another way
+        if self._n_factors:  # one sample at a time: a matrix product would round differently
             drawn = drawn + np.array([self._loadings @ row for row in factors])
         low, high = self._limits
         return np.minimum(np.maximum(drawn, low), high)
@@ -88,8 +88,8 @@ class _Examples:
             for name, value in example.angles.items():
                 low, high = _limits_of(name, None, model)
                 if not low <= value <= high:
-                    msg = (f"pose.examples.{example.name}.{name}: {value:g} lies beyond the joint's limits "
-                           f"{low:g} to {high:g}; keep it within")  # fmt: skip
+                    msg = (f"pose.examples.{example.name}.{name}: {value:g} exceeds the joint's limits; "
+                           f"use {low:g} to {high:g}")  # fmt: skip
                     raise SpecError(msg)
         joints: dict[str, list[str]] = {}
         for one in self._sided:
@@ -120,9 +120,9 @@ class _Examples:
 def interpolate_joint(a: Mapping[str, float], b: Mapping[str, float], position: float) -> dict[str, float]:
     """Interpolate one joint's angles in degrees along the great circle between its two directions.
 
-    A joint with abduction and flexion points along a direction on a sphere; the direction goes the shortest way
-    (spherical linear interpolation, Shoemake 1985). A joint with one angle, and any rotation, goes linearly, which is
-    the same for a rotation about one axis.
+    A joint with abduction and flexion has a direction on a sphere, which takes the shortest path (spherical linear
+    interpolation, Shoemake 1985). Single angles and rotations are interpolated linearly, which is equivalent for
+    rotations about one axis.
     """
     result = {name: a[name] + position * (b[name] - a[name]) for name in a}
     pair = ("abduction_deg", "flexion_deg")
@@ -157,17 +157,17 @@ def _limits_of(name: str, angle: Angle | None, model: str) -> tuple[float, float
 
         near = difflib.get_close_matches(bare, known, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"the {model}'s joints are {', '.join(known)}"
-        msg = f"pose.angles: joint {name!r} is not known; {hint}"
+        msg = f"pose.angles: unknown joint {name!r}; {hint}"
         raise SpecError(msg)
     low, high = known[bare]
     if angle is None or angle.limits_deg is None:
         return low, high
     narrow_low, narrow_high = angle.limits_deg
     if narrow_low > narrow_high:
-        msg = f"pose.angles.{name}.limits_deg: low {narrow_low:g} is above high {narrow_high:g}; exchange them"
+        msg = f"pose.angles.{name}.limits_deg: low {narrow_low:g} is above high {narrow_high:g}; swap them"
         raise SpecError(msg)
     if narrow_low < low or narrow_high > high:
-        msg = (f"pose.angles.{name}.limits_deg: {narrow_low:g} to {narrow_high:g} lies beyond the joint's limits "
-               f"{low:g} to {high:g} (pose_spaces/joints.yaml); keep it within")  # fmt: skip
+        msg = (f"pose.angles.{name}.limits_deg: {narrow_low:g} to {narrow_high:g} exceeds the joint's limits "
+               f"(pose_spaces/joints.yaml); use a range within {low:g} to {high:g}")  # fmt: skip
         raise SpecError(msg)
     return narrow_low, narrow_high

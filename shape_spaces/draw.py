@@ -1,7 +1,7 @@
 """Draws shapes: phenotypes conditioned on age and sex, and local targets.
 
 The Beta distributions of height, weight, muscle and proportions given age and sex, and the map from years to
-MakeHuman's age, are anny's calibration on WHO growth data (Bregier et al. 2025), which the baked model carries.
+MakeHuman's age, are anny's calibration on WHO growth data (Bregier et al. 2025), stored in the baked model.
 """
 
 from collections.abc import Mapping
@@ -15,21 +15,21 @@ from synthgen.specs.draw_table import DrawTable, named, rounded
 from synthgen.specs.shape_space import ShapeGroup, ShapeSpace, Targets, Who
 
 DECIMALS = 4
-"""Recipes are rounded when they are drawn, so that the stored numbers give the same body again."""
+"""Recipes are rounded when drawn, so that the stored numbers reproduce the same body."""
 _CONDITIONED = {"height": "height", "weight": "weight_phenotype", "muscle": "muscle", "proportions": "proportions"}
 _PHENOTYPES = ("gender", "age_years", "age", *_CONDITIONED)
 
 
 class ShapeDrawer:
-    """A shape space, prepared for drawing."""
+    """Draws from a shape space."""
 
     def __init__(self, space: ShapeSpace, calibration: Mapping[str, Floats]) -> None:
         """Prepare a space.
 
         Args:
             space: The shape space.
-            calibration: Tables by name: ``age_map`` (M, 2) of years and MakeHuman's age, and ``male.height`` … (A, 3)
-                of MakeHuman's age, alpha and beta.
+            calibration: Tables by name: ``age_map`` (M, 2) with columns years and MakeHuman's age; ``male.height`` …
+                (A, 3) with columns MakeHuman's age, alpha and beta.
         """
         weights = np.array([group.weight for group in space.groups])
         self._cumulative = np.cumsum(weights) / weights.sum()
@@ -41,9 +41,9 @@ class ShapeDrawer:
         self._choice = np.array([substream("group")], dtype=np.uint64)
 
     def draw(self, streams: Streams) -> list[dict[str, float]]:
-        """Draw one shape for each sample: gender, age_years, age, the other phenotypes, and every target of the space.
+        """Draw one shape per sample: gender, age_years, age, the other phenotypes, and all targets of the space.
 
-        A target that the drawn group does not have is 0, so that every sample has the same keys.
+        Targets that the drawn group does not have are 0, so that all samples have the same keys.
         """
         chosen = np.searchsorted(self._cumulative, streams.uniforms(self._choice)[:, 0], side="right")
         values = np.zeros((len(streams), len(self._names)))
@@ -55,7 +55,7 @@ class ShapeDrawer:
 
 
 class _Group:
-    """One group of people, prepared for drawing."""
+    """Draws from one group of people."""
 
     def __init__(self, group: ShapeGroup, targets: Targets, calibration: Mapping[str, Floats]) -> None:
         wanted = {name: getattr(group, field) for name, field in _CONDITIONED.items()}
@@ -84,7 +84,7 @@ class _Group:
         return np.hstack([np.full_like(years, self._gender), years, age, others, targets])
 
     def _conditioned(self, age: Floats, streams: Streams) -> Floats:
-        """Draw the phenotypes that ages (n,) and the sex condition, (n, phenotypes)."""
+        """Draw the phenotypes that depend on ages (n,) and the sex, (n, phenotypes)."""
         if not self._betas:
             return np.empty((len(age), 0))
         alpha, beta = np.array([[np.interp(age, ages, row) for row in rows] for ages, *rows in self._betas]).T.swapaxes(

@@ -52,7 +52,7 @@ def test_a_negative_value_moves_the_other_way(hand, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("8595 0.1 0.2\n", r":1: 2 displacements, 3 are wanted"),
+        ("8595 0.1 0.2\n", r":1: 2 displacements instead of 3"),
         ("# x\n8595 0.1 a 0.2\n", r":2: '8595 0.1 a 0.2' is not"),
         ("99999 0 0 0\n", r":1: vertex 99999 is not on the base mesh"),
         ("-1 0 0 0\n", r":1: vertex -1"),
@@ -121,7 +121,7 @@ def test_the_shipped_models_are_what_annys_assets_give(hand, body):
         (None, r"hand\.npz\.xz: model cannot be unpacked \(.*\); reinstall synthgen"),
         (b"no archive", "model cannot be unpacked"),
         (lzma.compress(b"x")[:-4], "model cannot be unpacked"),
-        (lzma.compress(b"x"), "not the model of this version"),
+        (lzma.compress(b"x"), "does not match this version"),
     ],
 )
 def test_a_damaged_package_is_refused(tmp_path, monkeypatch, content, message):
