@@ -1,4 +1,4 @@
-"""From an index to a sample: a scene, and an engine that renders it."""
+"""The spine of the generator: from an index to a sample, by a scene and the engine that renders it."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -17,28 +17,28 @@ from synthgen.specs.spec import ResolvedSpec
 from synthgen.storage.sample import Labels, Sample
 
 DRAWN = 256
-"""Samples that are drawn at once: numpy's calls are shared among them, and their numbers take 2 MB."""
+"""Samples drawn per call, to share numpy's overhead; their numbers take 2 MB."""
 CHUNK = 32
-"""Samples that are posed before any of them is rendered: 6 MB of bodies, 15 MB at rest."""
+"""Samples posed before any of them is rendered: 6 MB of posed bodies, 15 MB of bodies at rest."""
 
 
 class Engine(Protocol):
-    """What renders: vertices (V, 3) float32 mm in the camera frame to depth (H, W) float32 mm, +inf background."""
+    """An engine renders vertices (V, 3) float32 mm, camera frame, to depth (H, W) float32 mm, +inf background."""
 
     def render(self, vertices: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
         """Render one image."""
 
     def close(self) -> None:
-        """Free what the engine holds."""
+        """Release the engine's resources."""
 
 
 @dataclass(frozen=True)
 class Shot:
-    """What is left to render of a posed body: all that waits for the engine."""
+    """The parts of a posed body that the engine needs, kept until it is rendered."""
 
     recipe: Recipe
     vertices_mm: NDArray[np.float32]
-    """(V, 3) camera frame, on the grid."""
+    """(V, 3) camera frame, rounded to the grid."""
     camera: Camera
     labels: Labels
 
@@ -51,13 +51,13 @@ class Pipeline:
         self.engine = engine
 
     def sample(self, index: int) -> Sample:
-        """Make one sample."""
+        """Draw, pose and render one sample."""
         return self.render(self.scene.posed(index))
 
     def samples(self, indices: Iterable[int]) -> Iterator[Sample]:
-        """Make samples in order, some at a time: all are posed, then all are rendered.
+        """Yield samples in order; the samples of a chunk are all posed, then all rendered.
 
-        The numbers are those of `sample`; posing and Cycles only stop pushing each other out of the processor's caches.
+        The results equal those of `sample`, but posing and Cycles do not evict each other from the processor's caches.
         """
         waiting = map(int, indices)
         while some := list(islice(waiting, DRAWN)):
@@ -67,7 +67,7 @@ class Pipeline:
                 yield from [self._render(shot) for shot in shots]
 
     def sample_from(self, recipe: Recipe) -> Sample:
-        """Make a sample again from its recipe."""
+        """Reproduce a sample from its recipe."""
         return self.render(self.scene.posed_from(recipe))
 
     def render(self, body: PosedBody) -> Sample:
@@ -98,14 +98,14 @@ def open_pipeline(spec: ResolvedSpec, engine: str) -> Pipeline:
     """Prepare a spec and an engine for rendering in this process.
 
     Raises:
-        SpecError: The spec names what the model does not have.
+        SpecError: The spec names a target, joint or landmark that the model does not have.
         EngineError: The engine cannot run here.
     """
     return with_engine(Scene(spec), engine)
 
 
 def with_engine(scene: Scene, engine: str) -> Pipeline:
-    """Prepare an engine for what a scene poses.
+    """Prepare an engine for a scene's bodies.
 
     Raises:
         EngineError: The engine cannot run here.
@@ -122,5 +122,5 @@ def _engine(name: str) -> Callable[..., Engine]:
         return BlenderEngine
     if name == "raster":
         return RasterEngine
-    msg = f"engine: {name!r} is not known; use blender or raster"
+    msg = f"engine: unknown value {name!r}; use blender or raster"
     raise EngineError(msg)

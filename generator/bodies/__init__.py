@@ -1,1 +1,1 @@
-"""Posed bodies: what is drawn for a sample, shape, skinning, pose, collisions and landmark labels, as pure arrays."""
+"""Posed bodies: a sample's draws, shape, skinning, pose, collisions and landmark labels, on plain arrays."""

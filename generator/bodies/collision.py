@@ -1,8 +1,8 @@
-"""Finds limbs that pass through each other.
+"""Collision detection: limbs that penetrate each other.
 
-A vertex of one part lies inside another when it is behind the surface at the nearest vertex there. On MakeHuman's even
-mesh that measures depths to a fraction of a millimetre, in a few tenths of a millisecond; ``BVHTree.overlap`` of
-Blender judges the same poses in the tests.
+A vertex of one part is inside another part if it is behind the surface at the nearest vertex there. On MakeHuman's
+uniform mesh, this measures depths to a fraction of a millimetre in a few tenths of a millisecond; tests compare it with
+Blender's ``BVHTree.overlap`` on the same poses.
 """
 
 from dataclasses import dataclass
@@ -21,21 +21,21 @@ Indices = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Pair:
-    """Two parts that must not pass through each other."""
+    """Two parts that must not penetrate each other."""
 
     name: str
     first: Indices
     second: Indices
     tolerance_mm: float
-    """How deep they may press into each other: soft tissue gives way."""
+    """Allowed penetration depth, because soft tissue deforms."""
     margin_mm: float = 8.0
-    """How far around the region that both share their surfaces are looked at."""
+    """Margin around the common box of both parts within which their surfaces are examined."""
     both_ways: bool = True
-    """Whether the second part can enter the first without the first entering it: not a trunk and an arm."""
+    """Whether to test the second part inside the first too; not needed for a trunk and an arm."""
 
 
 class Collider:
-    """The parts of one model that can collide."""
+    """Tests a model's parts for collisions."""
 
     def __init__(self, model: BodyModel) -> None:
         self._mesh = (model.triangles.view(np.uint32), triangles_around(model.triangles, model.n_vertices))
@@ -51,11 +51,11 @@ class Collider:
         self._limits = np.array([(pair.tolerance_mm, pair.margin_mm) for pair, _, _ in ways])
 
     def deepest(self, vertices: Floats, frame: Floats | None = None) -> tuple[float, str]:
-        """Return how far the worst pair goes beyond its tolerance in mm (0 when none does), and that pair's name.
+        """Return by how many mm the worst pair exceeds its tolerance (0 if none does), and that pair's name.
 
         Args:
-            vertices: (V, 3) mm, which more points may follow.
-            frame: (3, 3) rows of a frame along which the parts lie, in which their boxes are tight.
+            vertices: (V, 3) mm; further points after them are ignored.
+            frame: (3, 3) rows of a frame aligned with the parts, in which their bounding boxes are tight.
         """
         points = vertices if frame is None else move(vertices, frame, np.zeros(3))
         worst, which = deepest_pair(points, self._mesh, self._parts, self._ways, self._limits)
@@ -63,7 +63,7 @@ class Collider:
 
 
 def triangles_around(triangles: NDArray[np.int32], n_vertices: int) -> NDArray[np.uint32]:
-    """Triangles (V, most) around each vertex, filled up with `NONE`."""
+    """Return the triangles around each vertex, (V, maximum number), padded with `NONE`."""
     corners = triangles.ravel()
     order = np.argsort(corners, kind="stable")
     count = np.bincount(corners, minlength=n_vertices)

@@ -1,4 +1,4 @@
-"""Recipes: every number drawn for a sample, a pure function of (the spec without its count, the index)."""
+"""Recipes: all numbers drawn for a sample, a pure function of (the spec without its count, the index)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +17,7 @@ _CAMERA = ("distance_mm", "yaw_deg", "pitch_deg", "roll_deg")
 _FRAMING = ("margin", "offset_x", "offset_y")
 _DECIMALS = 4
 POSES_PER_SHAPE = 20
-"""After so many impossible poses the shape is drawn anew too: some thick fingers fit no pose."""
+"""Number of impossible poses after which the shape is redrawn too: some thick fingers fit no pose."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,13 @@ class Recipe:
     shape: dict[str, float]
     """Phenotypes and targets."""
     pose: dict[str, float]
-    """Angles in degrees by degree of freedom, and ``redraws``: how many impossible poses were drawn before."""
+    """Angles in degrees by degree of freedom, and ``redraws``: the number of impossible poses drawn before."""
     camera: dict[str, float]
     """View angles in degrees, distance and forearm in mm, margin and offsets."""
 
 
 class Recipes:
-    """A spec, prepared for drawing recipes."""
+    """Draws the recipes of a spec."""
 
     def __init__(self, spec: ResolvedSpec, model: BodyModel) -> None:
         """Prepare a spec.
@@ -48,7 +48,7 @@ class Recipes:
         self._camera = _camera_table(spec.camera, spec.framing)
 
     def draw(self, indices: Sequence[int]) -> list[Recipe]:
-        """Draw recipes, with the first pose of each, possible or not; they do not depend on what is drawn together."""
+        """Draw recipes with their first pose, possible or not; each depends only on its index, not on the others."""
         shapes = self._shape.draw(Streams(self._seed, tuple(indices), "shape"))
         poses = self._pose.draw(Streams(self._seed, tuple(indices), "pose"))
         values = self._camera.draw(Streams(self._seed, tuple(indices), "camera"))
@@ -56,7 +56,10 @@ class Recipes:
         return [Recipe(*parts) for parts in zip(indices, shapes, poses, cameras, strict=True)]
 
     def draw_again(self, recipes: Sequence[Recipe], attempt: int) -> list[Recipe]:
-        """Draw other poses for recipes, now and then other shapes too; each attempt, from 1 on, has its own streams."""
+        """Redraw the poses of recipes, and at every 20th attempt the shapes too.
+
+        Attempts count from 1; each has its own streams.
+        """
         indices = tuple(recipe.index for recipe in recipes)
         shapes = [recipe.shape for recipe in recipes]
         if attempt % POSES_PER_SHAPE == 0:
@@ -67,10 +70,10 @@ class Recipes:
 
 
 def check_targets(space: ShapeSpace, model: BodyModel) -> tuple[str, ...]:
-    """Return the targets that a shape space draws, all of which move the model.
+    """Return the targets that a shape space draws, after checking that each moves the model.
 
     Raises:
-        SpecError: One does not; the text names the nearest that does.
+        SpecError: One does not; the message names the most similar target that does.
     """
     drawn = tuple({**space.targets, **{n: d for group in space.groups for n, d in group.targets.items()}})
     for name in drawn:

@@ -1,8 +1,8 @@
 """The joints, compiled by numba: from the angles of one body to the rotations of its bones.
 
-Three kinds of joints: a ball joint points its bone in a direction given by abduction and flexion, a hinge bends two
-bones to an angle, a twist turns a bone about its own axis. Each measures the rest pose of the very body first, so that
-an angle means the same for every shape. Angles are radians; NaN leaves a joint as it is at rest.
+There are three kinds of joints: a ball joint points its bone in the direction given by abduction and flexion, a hinge
+bends two bones to an angle, a twist turns a bone about its own axis. Angles are measured from the rest pose of the same
+body, so that an angle means the same for every shape. They are in radians; NaN leaves a joint at rest.
 """
 
 from math import atan, atan2, cos, hypot, isnan, sin
@@ -34,25 +34,25 @@ from synthgen.geometry import Floats
 
 Indices = NDArray[np.intp]
 Chain = tuple[Vector, Vector, Vector, Vector]
-"""The heads of a finger's three bones, and its tip."""
+"""The heads of a finger's three bones, and the fingertip."""
 Bend = tuple[float, float, float, float, float]
 """Abduction, flexion and rotation of a finger's first joint, flexion of its second and third."""
 
 _THUMB_PALMAR = (-0.85, 0.44, -0.28)
-"""Where the thumb's last joints bend to at rest (radial, distal, dorsal): away from its nail, the thinnest axis of the
-distal phalanx on the base mesh."""
+"""Direction of flexion of the thumb's distal joints at rest (radial, distal, dorsal): away from its nail, the thinnest
+axis of the distal phalanx on the base mesh."""
 _DOWN, _FRONT, _BACK, _UP, _LEFT = (0.0, 0.0, -1.0), (0.0, -1.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1.0, 0.0, 0.0)
 _CURL_BASE, _CURL_MIDDLE, _CURL_END = 1.0, 1.15, 0.7
-"""How a finger's joints share a common flexion, from Kapandji's description of the natural curl."""
+"""Factors of a common flexion for a finger's joints, after Kapandji's description of the natural curl."""
 _ABDUCTION_SHARE = 0.7
-"""A curling hand keeps this much of the fingers' spread at rest."""
+"""Fraction of the fingers' spread at rest that a curling hand keeps."""
 _ARM_RADIUS = 0.14
-"""Half the thickness of a forearm and hand at the hip, by the forearm's length."""
+"""Half the thickness of a forearm and hand at the hip, as a fraction of the forearm's length."""
 
 
 @helper
 def direction_angles(frame: Rotation, direction: Vector) -> tuple[float, float]:  # pragma: no cover
-    """Abduction and flexion of a direction in a frame of abduction, zero direction and extension."""
+    """Return the abduction and flexion of a direction; the frame's rows are abduction, zero and extension."""
     x, y, n = turned(frame, direction)
     return atan2(x, y), atan2(-n, hypot(x, y))
 
@@ -70,11 +70,11 @@ def _direction_frame(frame: Rotation, abduction: float, flexion: float) -> Rotat
 def ball(
     frame: Rotation, rest_direction: Vector, abduction: float, flexion: float, twist: float
 ) -> Rotation:  # pragma: no cover
-    """Rotation that points a bone by its abduction and flexion, then twists it about itself.
+    """Return the rotation that points a bone by abduction and flexion, then twists it about its own axis.
 
     Args:
         frame: Unit vectors: the direction of abduction, the zero direction, the direction of extension.
-        rest_direction: The bone at rest, unit.
+        rest_direction: Unit vector along the bone at rest.
         abduction: Radians.
         flexion: Radians.
         twist: Radians, towards the direction of flexion on the side of abduction.
@@ -92,7 +92,7 @@ def ball(
 
 @helper
 def hinge(bend: Vector, before: Vector, after: Vector, wanted: float) -> Rotation:  # pragma: no cover
-    """Rotation that bends bone ``after`` towards a direction until it makes an angle with bone ``before``."""
+    """Return the rotation that bends bone ``after`` towards a direction, to an angle with bone ``before``."""
     if isnan(wanted):
         return IDENTITY
     axis = unit(cross(before, bend))
@@ -101,7 +101,7 @@ def hinge(bend: Vector, before: Vector, after: Vector, wanted: float) -> Rotatio
 
 @kernel
 def hand_frame(heads: Floats, knuckles: tuple[int, int, int, int], sign: float) -> Rotation:  # pragma: no cover
-    """Radial, distal and dorsal of a hand at rest: unit rows (left-handed on a right hand).
+    """Return the radial, distal and dorsal unit vectors of a hand at rest (left-handed frame on a right hand).
 
     Args:
         heads: (B, 3) bone heads at rest.
@@ -144,7 +144,7 @@ def _pose_finger(
 def _wrist(
     heads: Floats, bones: tuple[int, int], hand: Rotation, angles: tuple[float, float], sign: float
 ) -> Rotation:  # pragma: no cover
-    """Rotation of the wrist by abduction and flexion; bones are the lower arm's and the wrist's."""
+    """Return the wrist's rotation by abduction and flexion; bones are those of the lower arm and the wrist."""
     forearm = unit(sub(row(heads, bones[1]), row(heads, bones[0])))
     dorsal = unit(without(hand[2], forearm))
     radial = scaled(cross(forearm, dorsal), sign)
@@ -152,7 +152,7 @@ def _wrist(
 
 
 def pose_hand(heads: Floats, tips: Floats, bones: Indices, angles: Floats) -> Floats:
-    """Rotations (B, 3, 3) of a left hand's bones.
+    """Return the rotations (B, 3, 3) of a left hand's bones.
 
     Args:
         heads: (B, 3) bone heads at rest.
@@ -180,14 +180,14 @@ def _pose_hand(turns: Floats, heads: Floats, tips: Floats, bones: Indices, angle
 def pose_body(
     rest: tuple[Floats, Floats, Floats], trunk: Indices, bones: tuple[Indices, Indices], angles: tuple[Floats, Floats]
 ) -> Floats:
-    """Rotations (B, 3, 3) of a whole body's bones.
+    """Return the rotations (B, 3, 3) of a whole body's bones.
 
     Args:
         rest: Vertices (V, 3), bone heads (B, 3) and tips (2, 4, 3) of the fingers, left hand first, index to little.
         trunk: Vertices of the trunk and the hips.
-        bones: Of spine and neck (6,); of each side (2, 20), left first: upper arm, two of the lower arm, wrist, three
-            of each finger, thigh, shin, foot, middle toe.
-        angles: Of spine and neck (6,), each flexion, abduction and rotation; of each side (2, 14), see `_pose_arm` and
+        bones: Spine and neck (6,); each side (2, 20), left first: upper arm, two of the lower arm, wrist, three of
+            each finger, thigh, shin, foot, middle toe.
+        angles: Spine and neck (6,), each flexion, abduction and rotation; each side (2, 14), see `_pose_arm` and
             `_pose_leg`.
     """
     turns = _at_rest(len(rest[1]))
@@ -236,9 +236,9 @@ def _pose_arm(
     Args:
         turns: Rotations to fill.
         heads: (B, 3) bone heads at rest.
-        bones: Of one side.
+        bones: Bones of one side.
         angles: Shoulder abduction, clearance, flexion and rotation, elbow, pronation, wrist abduction and flexion.
-        side: The sign of the side, and the abduction from which the clearance counts.
+        side: The sign of the side, and the abduction at which the clearance is 0.
     """
     sign, touching = side
     upper_bone, fore_bone, twist_bone, wrist_bone = bones[0], bones[1], bones[2], bones[3]
@@ -246,7 +246,7 @@ def _pose_arm(
     upper, fore = unit(sub(elbow, shoulder)), unit(sub(wrist, elbow))
     abduction = angles[0] if isnan(angles[1]) else touching + angles[1]
     turn = ball((scaled(_LEFT, sign), _DOWN, _BACK), upper, abduction, angles[2], np.nan)
-    if not isnan(angles[3]):  # 0 brings the bent forearm to the front
+    if not isnan(angles[3]):  # at 0 the bent forearm points to the front
         now = signed_angle(_FRONT, turned(turn, fore), turned(turn, upper))
         turn = times(turn, about(upper, -now - sign * angles[3]))
     _put(turns, upper_bone, turn)
@@ -263,7 +263,7 @@ def _pose_arm(
 def _touching_abduction(
     vertices: Floats, trunk: Indices, arm: tuple[Vector, Vector, Vector]
 ) -> float:  # pragma: no cover
-    """Abduction at which a straight hanging arm (shoulder, elbow, wrist) just touches the trunk or the hip."""
+    """Return the abduction at which a straight hanging arm (shoulder, elbow, wrist) just touches trunk or hip."""
     shoulder, elbow, wrist = arm
     upper, fore = length(sub(elbow, shoulder)), length(sub(wrist, elbow))
     steepest = -np.inf
@@ -279,7 +279,7 @@ def _touching_abduction(
 def _curl(
     turns: Floats, rest: tuple[Floats, Floats], bones: Indices, flexion: float, sign: float
 ) -> None:  # pragma: no cover
-    """Curl the four fingers of one hand together; bones are the wrist's and three of each finger."""
+    """Curl the four fingers of one hand together; bones are the wrist and three of each finger."""
     heads, tips = rest
     frame = hand_frame(heads, (bones[0], bones[1], bones[4], bones[10]), sign)
     palmar = scaled(frame[2], -1.0)

@@ -1,4 +1,4 @@
-"""Labels: where the landmarks of a posed body are, computed from the very vertices that are rendered."""
+"""Labels: the landmarks of a posed body, computed from the same vertices that are rendered."""
 
 from dataclasses import dataclass
 
@@ -13,29 +13,29 @@ from synthgen.specs.landmark_set import Landmark, LandmarkSet
 from synthgen.storage.sample import Labels
 
 TOLERANCE_MM = 1.0
-"""A landmark on the skin is visible while nothing lies more than this nearer on its ray."""
+"""A landmark on the skin is visible unless a surface on its ray is nearer by more than this."""
 
 
 @dataclass(frozen=True)
 class LandmarkTable:
-    """A landmark set, looked up in a model: K landmarks among the V vertices and the B bone heads after them."""
+    """A landmark set resolved in a model: K landmarks as indices into the V vertices and B bone heads."""
 
     names: tuple[str, ...]
     points: NDArray[np.int64]
-    """(K,) index of each landmark; of one below the skin, of the vertex that it starts from."""
+    """(K,) index of each landmark; for one below the skin, of the vertex above it."""
     own: NDArray[np.bool_]
-    """(K, V) for a landmark inside, the vertices of its own segment; for one on the skin, none."""
+    """(K, V) vertices of the segment around an internal landmark; empty for a landmark on the skin."""
     inside: NDArray[np.intp]
-    """Which of the landmarks lie inside: joints, and those below the skin."""
+    """Positions of the internal landmarks: joints, and those below the skin."""
     below: NDArray[np.intp]
-    """(N,) which of the landmarks lie below the skin, on the way from a vertex to a bone's head."""
+    """(N,) positions of the landmarks below the skin, on the line from a vertex to a bone's head."""
     heads: NDArray[np.int64]
-    """(N,) index of the heads they lie towards."""
+    """(N,) index of the bone head at the end of that line."""
     shares: Floats
-    """(N, 1) how far on that way each lies."""
+    """(N, 1) position on that line, 0 at the vertex and 1 at the head."""
 
     def places(self, points_mm: Floats) -> Floats:
-        """Return where the landmarks lie (K, 3) among points (V + B, 3), whatever their frame."""
+        """Return the landmarks' positions (K, 3) from points (V + B, 3), in the frame of the points."""
         places = points_mm[self.points]
         if len(self.below):
             start = places[self.below]
@@ -44,17 +44,17 @@ class LandmarkTable:
 
 
 def landmark_table(landmarks: LandmarkSet, model: BodyModel) -> LandmarkTable:
-    """Look up a landmark set.
+    """Resolve a landmark set in a model.
 
-    The own segment of a landmark inside is the skin of the bones that it lies in or between. Those of a joint are the
-    bone that starts there and its parent; those of a landmark below the skin are the bone that carries most of its
-    vertex and the bone that it lies towards. At a finger's end both are the last phalanx; the one before may hide it.
+    An internal landmark's segment is the skin of the bones in or between which it lies: for a joint, the bone that
+    starts there and its parent; for a landmark below the skin, the bone with the largest weight of its vertex and the
+    bone towards which it lies. At a fingertip both are the distal phalanx, so the phalanx before it may occlude it.
 
     Raises:
-        SpecError: The set belongs to another model, or a vertex or a bone is not part of the model.
+        SpecError: The set is for another model, or a vertex or bone is not part of the model.
     """
     if landmarks.model != model.name:
-        msg = f"landmarks: the set is for the {landmarks.model}, the spec renders the {model.name}; choose another set"
+        msg = f"landmarks: the set is for the {landmarks.model}, but the spec renders the {model.name}; use another set"
         raise SpecError(msg)
     defined = {landmark.name: landmark for landmark in landmarks.landmarks}
     owner = model.owners
@@ -109,7 +109,7 @@ def label(table: LandmarkTable, points_mm: Floats, triangles: NDArray[np.int32],
 
 
 def _place(landmark: Landmark, model: BodyModel, *, mirrored: bool) -> int:
-    """Position of a landmark's vertex or joint, or of its mirror image, among the vertices and the heads after them."""
+    """Return the index of a landmark's vertex or joint, or its mirror image, in the vertices and bone heads."""
     if landmark.joint is not None:
         return model.n_vertices + _bone(landmark.joint, model, mirrored=mirrored)
     vertex = landmark.vertex or 0
@@ -119,7 +119,7 @@ def _place(landmark: Landmark, model: BodyModel, *, mirrored: bool) -> int:
 
 
 def _bone(name: str, model: BodyModel, *, mirrored: bool) -> int:
-    """Position of a bone, or of that of the other side."""
+    """Return the index of a bone, or of its counterpart on the other side."""
     if mirrored and name.endswith((".L", ".R")):
         name = name[:-1] + {"L": "R", "R": "L"}[name[-1]]
     return model.bone(name)

@@ -1,6 +1,6 @@
-"""The loops over whole meshes, compiled by numba at their first call and cached on disk.
+"""Loops over whole meshes, compiled by numba on their first call and cached on disk.
 
-Each is the plain loop that its docstring describes, on float64, without fast-math: the same bytes on every run.
+All use float64 without fast-math, so every run gives the same bytes.
 """
 
 from math import inf
@@ -12,15 +12,15 @@ from synthgen.generator.bodies.numba_kernels import kernel
 from synthgen.geometry import Floats
 
 Indices = NDArray[np.uint32]
-"""Without a sign: compiled code need not ask whether an index counts from the end."""
+"""Unsigned, so that compiled code does not check for negative indices."""
 _STRETCH = 2048
-"""Numbers of a sum that stay in the nearest cache: 16 KB."""
+"""Length of the part of a sum that stays in the L1 cache: 16 KB."""
 _LEVELS = 254
-"""Between the lowest and the highest target; with those below and above them, as many as a byte tells apart."""
+"""Levels between the lowest and the highest target; with one level below and one above, they fill a byte."""
 
 
 def add_rows(template: Floats, coefficients: Floats, rows: NDArray[np.float32]) -> Floats:
-    """Return (N, M): template (M,) plus the sums of rows (P, M) times their coefficients (N, P), skipping zeros."""
+    """Return template (M,) + coefficients (N, P) @ rows (P, M), as (N, M), skipping zero coefficients."""
     out = np.empty((len(coefficients), len(template)))
     places = np.flatnonzero(coefficients)
     starts = np.searchsorted(places, np.arange(len(coefficients) + 1) * len(rows))
@@ -38,9 +38,9 @@ def _add_rows(
     factors: Floats,
     starts: NDArray[np.int64],
 ) -> None:  # pragma: no cover
-    """Fill the sums (N, M): of each, the rows used and their factors stand one after another, from starts (N + 1,) on.
+    """Fill the sums (N, M); the used rows and factors of sum n are at starts[n] to starts[n + 1].
 
-    A stretch of the rows is added to every sum before the next is read, and a stretch of a sum stays in the nearest
+    Works by stretches of columns: a stretch is added to every sum before the next one is read, and stays in the L1
     cache while four rows at a time are added to it.
     """
     for start in range(0, len(template), _STRETCH):
@@ -67,7 +67,7 @@ def _add_rows(
 def add_blocks(
     out: Floats, coefficients: Floats, data: NDArray[np.float32], indices: Indices, indptr: Indices
 ) -> None:  # pragma: no cover
-    """Add to points out (N, 3) the rows of a block-sparse matrix times their coefficients (P,), skipping zeros."""
+    """Add coefficients (P,) @ block-sparse rows to points out (N, 3), skipping zero coefficients."""
     for row in range(len(coefficients)):
         factor = coefficients[row]
         if factor == 0:
@@ -88,7 +88,7 @@ def skin_vertices(
     indices: Indices,
     indptr: Indices,
 ) -> None:  # pragma: no cover
-    """Linear blend skinning: rest (V, 3), transforms t (B, 3, 4), sparse weights (V, B) to the first V of out."""
+    """Linear blend skinning of rest (V, 3) by transforms t (B, 3, 4) and sparse weights (V, B), into out[:V]."""
     for vertex in range(len(rest)):
         x, y, z = rest[vertex, 0], rest[vertex, 1], rest[vertex, 2]
         first, second, third = 0.0, 0.0, 0.0
@@ -101,7 +101,7 @@ def skin_vertices(
 
 
 def chain(rotations: Floats, rest_heads: Floats, parents: NDArray[np.int32]) -> tuple[Floats, Floats, Floats]:
-    """Forward kinematics of bones (B) whose parents come before them.
+    """Compute the forward kinematics of B bones, listed parents first.
 
     Args:
         rotations: (B, 3, 3) of each bone about its head, relative to its parent.
@@ -149,13 +149,16 @@ def _chain(
 def to_pixels(
     points: Floats, mm_per_px: tuple[float, float], centre: tuple[float, float], distance: float
 ) -> tuple[Floats, Floats]:
-    """Project points (N, 3) to pixels (N, 2), beside what interpolates linearly in the image and grows with depth (N,).
+    """Project points (N, 3) to pixels (N, 2), and return with them the linear depth (N,).
+
+    Linear depth increases with depth and interpolates linearly in the image: z when orthographic, -1 / z in
+    perspective.
 
     Args:
         points: mm, camera frame.
         mm_per_px: In x and y.
         centre: Pixel of the optical axis.
-        distance: Where ``mm_per_px`` holds in perspective; 0 is orthographic.
+        distance: Depth at which ``mm_per_px`` holds in perspective; 0 for orthographic.
     """
     px, linear = np.empty((len(points), 2)), np.empty(len(points))
     _to_pixels(px, linear, points, mm_per_px, centre, distance)
@@ -212,10 +215,10 @@ def _shift_to_grid(out: Floats, points: Floats, shift: Floats, grid: float) -> N
 def box_above(
     points: Floats, cut: float, first: Indices, second: Indices
 ) -> tuple[float, float, float, float]:  # pragma: no cover
-    """Left, top and right of what points (N, at least 2) and the edges (E,) between them show above the line y = cut.
+    """Return the bounds of the part above the line y = cut of points (N, at least 2) and edges (E,) between them.
 
     Returns:
-        Smallest x, smallest y, largest x; and the largest y of all, below the line too.
+        Smallest x, smallest y, largest x; and the largest y of all points, including those below the line.
     """
     left, top, right, bottom = inf, inf, -inf, -inf
     for n in range(len(points)):
@@ -238,13 +241,12 @@ def first_hits(px: Floats, depth: Floats, triangles: Indices, targets: Floats) -
 
     Args:
         px: (V, 2) projected vertices.
-        depth: (V,) what interpolates linearly in the image and grows with depth: the depth itself when orthographic,
-            its negative inverse in perspective.
+        depth: (V,) linear depth, as `to_pixels` returns it.
         triangles: (T, 3) vertex indices.
         targets: (K, 2) pixels, at least one.
 
     Returns:
-        Depths (K,) of the first hits, +inf without one, and their triangles (K,), -1 without one.
+        Linear depths (K,) of the first hits, +inf if there is none, and their triangles (K,), -1 if there is none.
     """
     nearest, hit = np.empty(len(targets)), np.empty(len(targets), dtype=np.int64)
     levels, below = np.empty(len(px), dtype=np.uint8), np.zeros(_LEVELS + 3, dtype=np.int64)
@@ -260,8 +262,8 @@ def _sort_into_levels(
     """Sort the heights of points (V, 2) into 254 levels between the lowest and the highest target (K, 2).
 
     Args:
-        levels: To fill with the level of each point (V,), 0 below and 255 above all targets.
-        below: Zeros to fill with how many targets stand below each level (257,).
+        levels: Output (V,): the level of each point, 0 below and 255 above all targets.
+        below: Output (257,), initially 0: the number of targets below each level.
         px: The points.
         targets: The targets.
     """
@@ -292,7 +294,7 @@ def _cast(
     for t in range(len(triangles)):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         if below[min(levels[a], levels[b], levels[c])] == below[max(levels[a], levels[b], levels[c]) + 1]:
-            continue  # no target between its lowest and its highest corner: nearly all triangles of a mesh
+            continue  # no target at the triangle's height: true for nearly all triangles of a mesh
         ax, ay, bx, by, cx, cy = px[a, 0], px[a, 1], px[b, 0], px[b, 1], px[c, 0], px[c, 1]
         top, bottom = min(ay, by, cy), max(ay, by, cy)
         left, right = min(ax, bx, cx), max(ax, bx, cx)

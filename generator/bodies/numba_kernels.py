@@ -1,8 +1,7 @@
-"""How numba compiles the loops of this package, so that a first image does not wait long for them.
+"""How numba compiles the kernels of this package, with options that shorten the wait for the first image.
 
-Compiling takes time for each function and for each type of arguments, however little a function does. So there is no
-entry for C, which nobody uses, and nothing that counts references: a kernel fills the arrays that Python hands it and
-makes none.
+Compilation takes time for each function and each combination of argument types, however short the function. So kernels
+have no C entry point, which nobody uses, and no reference counting: they fill arrays that Python allocates.
 """
 
 from collections.abc import Callable
@@ -17,20 +16,20 @@ _NO_ARRAYS: dict[str, Any] = _LEAN | {"_nrt": False}
 
 
 def kernel(function: F) -> F:
-    """Compile what Python calls, at its first call, and keep it on disk; it may make no array."""
+    """Compile a function for calls from Python, on its first call, cached on disk; it must not allocate arrays."""
     return cast("F", njit(cache=True, **_NO_ARRAYS)(function))
 
 
 def array_kernel(function: F) -> F:
-    """Compile a kernel that makes arrays."""
+    """Compile a kernel that may allocate arrays."""
     return cast("F", njit(cache=True, **_LEAN)(function))
 
 
 def helper(function: F) -> F:
-    """Compile what kernels call into them; called from Python, it stays plain Python."""
+    """Compile a function for calls from kernels; called from Python, it runs as plain Python."""
     return register_jitable(**_LEAN)(function)
 
 
 def is_compiled(function: Callable[..., Any]) -> bool:
-    """Tell whether code of a kernel lies on disk, made from its source as it is now."""
-    return bool(cast("Any", function)._cache._cache_file._load_index())  # numba has no other way to ask
+    """Whether the disk cache has compiled code for a kernel's current source."""
+    return bool(cast("Any", function)._cache._cache_file._load_index())  # numba has no public API for this

@@ -1,4 +1,4 @@
-"""How deep parts of a mesh lie inside each other, compiled by numba; which parts they are stands in `collision`."""
+"""Penetration depth between parts of a mesh, compiled by numba; `collision` defines the parts."""
 
 from math import inf, sqrt
 
@@ -9,15 +9,15 @@ from synthgen.generator.bodies.numba_kernels import helper, kernel
 from synthgen.geometry import Floats
 
 Mesh = tuple[Indices, Indices]
-"""Triangles (T, 3), and the triangles (V, most) around each vertex, filled up with `NONE`."""
+"""Triangles (T, 3), and the triangles around each vertex, (V, maximum number), padded with `NONE`."""
 NONE = np.uint32(2**32 - 1)
 Parts = tuple[Indices, Indices]
-"""Vertices of all parts, and where the run of each part starts, (P + 1,)."""
+"""Vertices of all parts, one part after another, and the start of each part, (P + 1,)."""
 
 
 @helper
 def _normal(points: Floats, mesh: Mesh, vertex: int) -> tuple[float, float, float]:  # pragma: no cover
-    """Unit normal of the surface at a vertex."""
+    """Return the unit normal of the surface at a vertex."""
     triangles, around = mesh
     x, y, z = 0.0, 0.0, 0.0
     for place in range(around.shape[1]):
@@ -35,13 +35,13 @@ def _normal(points: Floats, mesh: Mesh, vertex: int) -> tuple[float, float, floa
 
 
 def penetration(points: Floats, mesh: Mesh, inner: Indices, outer: Indices) -> float:
-    """Largest depth of the vertices ``inner`` behind the surface at the vertices ``outer`` (at least three).
+    """Return the largest depth of the vertices ``inner`` behind the surface at the vertices ``outer`` (at least 3).
 
-    A vertex counts as behind when it is behind the planes at each of the three nearest vertices, by the least of them.
+    A vertex's depth is its smallest distance behind the planes at the three nearest outer vertices.
 
     Args:
         points: (V, 3)
-        mesh: Of the points.
+        mesh: The mesh of the points.
         inner: Vertices that may be inside.
         outer: Vertices of the surface.
     """
@@ -86,7 +86,7 @@ def _penetration(points: Floats, mesh: Mesh, inner: Indices, outer: Indices, roo
 def _within(
     found: Indices, points: Floats, parts: Parts, part: int, box: Floats, margin: float
 ) -> int:  # pragma: no cover
-    """Put the vertices of a part in a box (2, 3), or within a margin of it, to the start of found; return how many."""
+    """Write the vertices of a part within a box (2, 3) plus a margin to the start of found; return their number."""
     members, starts = parts
     n = 0
     for place in range(starts[part], starts[part + 1]):
@@ -101,7 +101,7 @@ def _within(
 
 @helper
 def _set_boxes(boxes: Floats, points: Floats, parts: Parts) -> None:  # pragma: no cover
-    """Set the boxes (P, 2, 3) of parts, lowest and highest corner."""
+    """Fill the bounding boxes (P, 2, 3) of parts: lowest and highest corner."""
     members, starts = parts
     for part in range(len(starts) - 1):
         for i in range(3):
@@ -112,19 +112,19 @@ def _set_boxes(boxes: Floats, points: Floats, parts: Parts) -> None:  # pragma: 
 
 
 def deepest_pair(points: Floats, mesh: Mesh, parts: Parts, ways: Indices, limits: Floats) -> tuple[float, int]:
-    """Find the two parts that lie in each other furthest beyond what they may.
+    """Find the pair of parts whose penetration exceeds its tolerance the most.
 
     Args:
         points: (V, 3)
-        mesh: Of the points.
-        parts: Of the mesh.
-        ways: (N, 2) parts of which the first may lie in the second.
-        limits: (N, 2) how deep it may, and how far around the box that both share their surfaces are looked at.
+        mesh: The mesh of the points.
+        parts: Parts of the mesh.
+        ways: (N, 2) pairs of parts; the first is tested inside the second.
+        limits: (N, 2) tolerance of each pair, and the margin around their common box within which surfaces count.
 
     Returns:
-        How far beyond, 0 where none is, and which of the N, -1 where none is.
+        The excess, 0 if there is none, and the index of the pair, -1 if there is none.
     """
-    boxes = np.empty((len(parts[1]), 2, 3))  # the last is room for what two of them share
+    boxes = np.empty((len(parts[1]), 2, 3))  # the last one holds the common box of a pair
     found = np.empty((2, len(parts[0])), dtype=np.uint32)
     room = np.empty((4, len(parts[0])))
     worst, which = _deepest_pair((points, boxes, room), mesh, parts, (found[0], found[1]), ways, limits)

@@ -1,7 +1,7 @@
-"""Places a posed body before the camera: view, side, framing.
+"""Places a posed body in front of the camera: view, side, framing.
 
-Hand: dorsal, fingers up, a left hand's thumb to the image's right. Body: from the front, head up, the patient's left at
-the image's right. A right hand is the mirror image of the left hand of the same recipe.
+Hand: dorsal view, fingers up, a left hand's thumb at the image's right. Body: front view, head up, the patient's left
+at the image's right. A right hand is the mirror image of the left hand with the same recipe.
 """
 
 from collections.abc import Mapping
@@ -19,16 +19,16 @@ from synthgen.geometry import Camera, Floats, Projection
 from synthgen.specs.spec import Framing, Image
 
 GRID_MM = 2.0**-10
-"""Points are rounded to this before they are rendered and labelled, so that both see the same numbers."""
+"""Points are rounded to this grid before rendering and labelling, so that both use the same numbers."""
 CREASE = 0.10
-"""The wrist crease lies this far from the wrist joint towards the middle knuckle."""
+"""Position of the wrist crease, as a fraction of the way from the wrist joint to the middle knuckle."""
 _FRONT_VIEW = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])
 _FROM_ABOVE = np.array([[1.0], [-1.0], [-1.0]])
 _PERSPECTIVE_STEPS = 6
 
 
 def dorsal_view(axes: Floats) -> Floats:
-    """Rotation (3, 3) from the body frame to a camera that looks at the back of the hand, fingers up.
+    """Return the rotation (3, 3) from the body frame to a camera facing the back of the hand, fingers up.
 
     Args:
         axes: (3, 3) rows: the posed hand's radial, distal and dorsal directions.
@@ -37,12 +37,12 @@ def dorsal_view(axes: Floats) -> Floats:
 
 
 def front_view() -> Floats:
-    """Rotation (3, 3) from the body frame to a camera in front of the body, head up."""
+    """Return the rotation (3, 3) from the body frame to a camera in front of the body, head up."""
     return _FRONT_VIEW
 
 
 def turned(view: Floats, draw: Mapping[str, float]) -> Floats:
-    """Turn a view by the drawn yaw, pitch and roll about the camera's y, x and z."""
+    """Rotate a view by the drawn yaw, pitch and roll about the camera's y, x and z axes."""
     return np.array(_turn(*(radians(draw[name]) for name in ("yaw_deg", "pitch_deg", "roll_deg")))) @ view
 
 
@@ -52,7 +52,7 @@ def _turn(yaw: float, pitch: float, roll: float) -> Rotation:  # pragma: no cove
 
 
 class Framer:
-    """Finds the frame of a posed body: the box of its silhouette, cut across the forearm on a hand."""
+    """Computes the frame of a posed body: the box of its silhouette, for a hand cut across the forearm."""
 
     def __init__(self, triangles: NDArray[np.int32], framing: Framing, image: Image, projection: Projection) -> None:
         edges = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1)
@@ -62,12 +62,12 @@ class Framer:
         self._framing, self._image, self._projection = framing, image, projection
 
     def frame(self, points_mm: Floats, draw: Mapping[str, float], crease_y_mm: float | None) -> tuple[Frame, Floats]:
-        """Return the frame of points (V, 3) around the subject's origin, and the shift (3,) to the camera frame.
+        """Return the frame of points (V, 3), and the shift (3,) from the subject's origin to the camera frame.
 
         Args:
-            points_mm: Vertices, view axes, origin at the subject's own.
-            draw: The camera's numbers of the recipe.
-            crease_y_mm: Height of the wrist crease, or None for a whole body.
+            points_mm: Vertices along the view's axes, relative to the subject's origin.
+            draw: The recipe's camera values.
+            crease_y_mm: y of the wrist crease, or None for a whole body.
         """
         distance = draw["distance_mm"]
         shift = np.array([0.0, 0.0, distance])
@@ -88,7 +88,7 @@ class Framer:
             touches = frozenset({"bottom"})
         left, top, right, bottom = box_above(seen, cut, self._first, self._second)
         if cut <= top:
-            msg = (f"camera: turned by {draw['roll_deg']:g} degrees, the whole hand lies below the line across the "
+            msg = (f"camera.roll_deg: value {draw['roll_deg']:g} puts the whole hand below the line that cuts the "
                    "forearm; narrow camera.roll_deg, camera.pitch_deg or camera.yaw_deg")  # fmt: skip
             raise SpecError(msg)
         place = FrameDraw(draw["margin"], draw["offset_x"], draw["offset_y"])
@@ -97,5 +97,5 @@ class Framer:
 
 
 def camera_of(frame: Frame, projection: Projection, distance_mm: float) -> Camera:
-    """The camera whose image is the frame."""
+    """Return the camera whose image is the frame."""
     return Camera(projection, frame.width, frame.height, (frame.mm_per_px_x, frame.mm_per_px_y), distance_mm)

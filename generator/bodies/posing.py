@@ -1,4 +1,4 @@
-"""Turns a table of anatomical angles into bone rotations: names to places here, the geometry in `joints`."""
+"""Converts anatomical angles by name into bone rotations; the geometry is in `joints`."""
 
 from collections.abc import Mapping
 from math import nan, radians
@@ -26,14 +26,14 @@ _HAND_ANGLES = (
         for joint in (f"{base}.abduction", f"{base}.flexion", f"{base}.rotation", f"{middle}.flexion", f"{end}.flexion")
     ),
 )
-"""Degrees of freedom in the order that `pose_hand` takes them."""
+"""Degrees of freedom in the order of `pose_hand`."""
 _TRUNK_ANGLES = tuple(f"{part}.{way}_deg" for part in ("spine", "neck") for way in ("flexion", "abduction", "rotation"))
 _LIMB_ANGLES = (
     "shoulder.abduction_deg", "shoulder.clearance_deg", "shoulder.flexion_deg", "shoulder.rotation_deg",
     "elbow.flexion_deg", "forearm.pronation_deg", "wrist.abduction_deg", "wrist.flexion_deg", "fingers.flexion_deg",
     "hip.abduction_deg", "hip.flexion_deg", "hip.rotation_deg", "knee.flexion_deg", "ankle.flexion_deg",
 )  # fmt: skip
-"""Degrees of freedom of one side, in the order that `pose_body` takes them."""
+"""Degrees of freedom of one side, in the order of `pose_body`."""
 _TRUNK_BONES = ("spine04", "spine03", "spine02", "neck01", "neck02", "head")
 _TRUNK_PARTS = ("spine", "pelvis", "root", "upperleg01")
 
@@ -61,11 +61,11 @@ class Rig:
         return np.array([self._bones[name] for name in names], dtype=np.intp)
 
     def rotations(self, rest: RestBody, pose: Mapping[str, float]) -> Floats:
-        """Rotations (B, 3, 3) of each bone relative to its parent, body axes; degrees of freedom left out stay at rest.
+        """Return each bone's rotation relative to its parent, (B, 3, 3), body axes; absent angles stay at rest.
 
         Args:
             rest: The body to pose.
-            pose: Angles in degrees by degree of freedom; on a body, sided ones begin with left_ or right_.
+            pose: Angles in degrees by degree of freedom; on a body, names of one side begin with left_ or right_.
         """
         tips = rest.vertices_mm[self._tips]
         if self._is_hand:
@@ -75,7 +75,7 @@ class Rig:
         return pose_body((rest.vertices_mm, rest.heads_mm, tips), self._trunk, (self._spine, self._limbs), angles)
 
     def hand_axes(self, rest: RestBody, side: str = "L") -> Floats:
-        """Unit rows (3, 3) of a hand at rest, body axes: radial, distal from wrist to middle knuckle, dorsal."""
+        """Return unit rows (3, 3) of a hand at rest: radial, distal (wrist to middle knuckle), dorsal; body axes."""
         names = (f"{name}.{side}" for name in ("wrist", "finger2-1", "finger3-1", "finger5-1"))
         wrist, index, middle, little = (self._bones[name] for name in names)
         return np.array(hand_frame(rest.heads_mm, (wrist, index, middle, little), 1.0 if side == "L" else -1.0))

@@ -1,8 +1,8 @@
-"""Shapes, poses and skins the baked model: from the numbers of a recipe to vertices in mm.
+"""Shapes, poses and skins the baked model: from a recipe's numbers to vertices in mm.
 
-The phenotype interpolation and linear blend skinning are those of anny (Bregier et al. 2025) and MakeHuman; the tests
-hold this file to anny within 1e-3 mm. Several bodies are shaped together, by sums that do not depend on how many they
-are; each is posed alone.
+Phenotype interpolation and linear blend skinning follow anny (Bregier et al. 2025) and MakeHuman; tests require
+agreement with anny within 1e-3 mm. Several bodies are shaped in one call, with sums that do not depend on their number;
+each is posed separately.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,23 +32,23 @@ class RestBody:
 
 
 def target_rows(model: BodyModel, name: str) -> tuple[int, ...]:
-    """Return which targets a parameter moves: one by its own name, or both sides' when it names no side.
+    """Return the positions of a parameter's targets: one for a full name, those of both sides for a name without side.
 
     Raises:
-        SpecError: No target of the model has that name.
+        SpecError: The model has no target of that name.
     """
     rows = model.target_rows.get(name)
     if rows is None:
-        msg = f"target {name!r} moves nothing on the {model.name} model"
+        msg = f"target {name!r} does not exist on the {model.name} model"
         raise SpecError(msg)
     return rows
 
 
 def with_targets(model: BodyModel, names: Iterable[str]) -> BodyModel:
-    """Return the model with no other targets than those that some parameters move: less to add up.
+    """Return the model with only the targets of some parameters, which makes shaping faster.
 
     Raises:
-        SpecError: No target of the model has one of the names.
+        SpecError: The model has no target of one of the names.
     """
     rows = sorted({row for name in names for row in target_rows(model, name)})
     both = [end for row in rows for end in (2 * row, 2 * row + 1)]
@@ -56,7 +56,7 @@ def with_targets(model: BodyModel, names: Iterable[str]) -> BodyModel:
 
 
 def with_ages(model: BodyModel, youngest: float, oldest: float) -> BodyModel:
-    """Return the model without the phenotype rows that count only at other ages than those between two, in years."""
+    """Return the model without the phenotype rows that have no effect at ages in a range of years."""
     low, high = np.interp([youngest, oldest], *model.calibration["age_map"].T)
     step = (AGE_RANGE[1] - AGE_RANGE[0]) / (len(PHENOTYPE_ANCHORS["age"]) - 1)
     first = len(PHENOTYPE_ANCHORS["gender"])
@@ -70,7 +70,7 @@ def with_ages(model: BodyModel, youngest: float, oldest: float) -> BodyModel:
 
 
 def phenotype_coefficients(model: BodyModel, shapes: Sequence[Shape]) -> Floats:
-    """Coefficients (N, P) of the phenotype rows: products of piecewise-linear weights between MakeHuman's anchors."""
+    """Return the phenotype rows' coefficients (N, P): products of piecewise-linear weights of MakeHuman's anchors."""
     weights = []
     for phenotype, names in PHENOTYPE_ANCHORS.items():
         low, high = AGE_RANGE if phenotype == "age" else (0.0, 1.0)
@@ -86,7 +86,7 @@ def phenotype_coefficients(model: BodyModel, shapes: Sequence[Shape]) -> Floats:
 
 
 def target_coefficients(model: BodyModel, shapes: Sequence[Shape]) -> Floats:
-    """Coefficients (N, 2 L) of the targets' positive and negative ends."""
+    """Return the coefficients (N, 2 L) of the targets' positive and negative ends."""
     coefficients = np.zeros((len(shapes), 2 * len(model.target_names)))
     for name in dict.fromkeys(name for shape in shapes for name in shape if name not in NOT_TARGETS):
         values = np.array([shape.get(name, 0.0) for shape in shapes])
@@ -102,7 +102,7 @@ def rest_body(model: BodyModel, shape: Shape) -> RestBody:
 
 
 def rest_bodies(model: BodyModel, shapes: Sequence[Shape]) -> list[RestBody]:
-    """Shape the model several times, which reads its rows once; each is what `rest_body` gives."""
+    """Shape several bodies while reading the model's rows once; each equals the result of `rest_body`."""
     phenotypes, targets = phenotype_coefficients(model, shapes), target_coefficients(model, shapes)
     bodies = add_rows(model.template_mm.ravel(), phenotypes, model.phenotype_mm).reshape(len(shapes), -1, 3)
     displacements, moved, starts = model.target_blocks
@@ -112,10 +112,10 @@ def rest_bodies(model: BodyModel, shapes: Sequence[Shape]) -> list[RestBody]:
 
 
 def skin_points(model: BodyModel, rest: RestBody, rotations: Floats) -> tuple[Floats, Floats]:
-    """Skin a rest body by rotations (B, 3, 3) of each bone about its head, in body axes, relative to its parent.
+    """Skin a rest body by each bone's rotation (B, 3, 3) about its head, relative to its parent, in body axes.
 
     Returns:
-        Vertices, then bone heads, (V + B, 3) in mm, and each bone's accumulated rotation (B, 3, 3).
+        Vertices followed by bone heads, (V + B, 3) in mm, and each bone's accumulated rotation (B, 3, 3).
     """
     points = np.empty((model.n_vertices + len(model.bones), 3))
     world, points[model.n_vertices :], transforms = chain(rotations, rest.heads_mm, model.parents)
@@ -126,7 +126,7 @@ def skin_points(model: BodyModel, rest: RestBody, rotations: Floats) -> tuple[Fl
 
 
 def skin(model: BodyModel, rest: RestBody, rotations: Floats) -> tuple[Floats, Floats, Floats]:
-    """Skin a rest body as `skin_points` does.
+    """Skin a rest body with `skin_points`.
 
     Returns:
         Vertices (V, 3) and bone heads (B, 3) in mm, and each bone's accumulated rotation (B, 3, 3).

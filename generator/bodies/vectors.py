@@ -1,6 +1,6 @@
-"""Three-dimensional vectors and rotations on plain tuples, compiled by numba.
+"""Three-dimensional vectors and rotations as plain tuples, compiled by numba.
 
-For a handful of vectors at a time, where an array call costs fifty times the arithmetic; whole meshes stay arrays.
+For a few vectors at a time, where array calls would cost fifty times the arithmetic; whole meshes are arrays.
 """
 
 from math import atan2, cos, sin, sqrt
@@ -58,20 +58,20 @@ def unit(a: Vector) -> Vector:  # pragma: no cover
 
 @helper
 def without(a: Vector, axis: Vector) -> Vector:  # pragma: no cover
-    """Return the part of a across a unit axis."""
+    """Return the component of a perpendicular to a unit axis."""
     return sub(a, scaled(axis, dot(a, axis)))
 
 
 @helper
 def signed_angle(a: Vector, b: Vector, axis: Vector) -> float:  # pragma: no cover
-    """Angle from a to b about a unit axis in radians, after both are projected onto its plane."""
+    """Return the angle from a to b about a unit axis in radians, after projection onto the plane across it."""
     a, b = without(a, axis), without(b, axis)
     return atan2(dot(cross(a, b), axis), dot(a, b))
 
 
 @helper
 def about(axis: Vector, angle: float) -> Rotation:  # pragma: no cover
-    """Rotation about a unit axis by an angle in radians (Rodrigues' formula)."""
+    """Return the rotation about a unit axis by an angle in radians (Rodrigues' formula)."""
     x, y, z = axis
     c, s = cos(angle), sin(angle)
     d = 1 - c
