@@ -1,1 +1,1 @@
-"""Engines turn a posed body into depth and mask: Blender, the reference, and the native raster engine."""
+"""Engines render a posed body to depth and mask: Blender, the reference, and the native raster engine."""

@@ -1,4 +1,4 @@
-"""Which engines can render here, known without loading one."""
+"""Checks which engines are installed, without loading one."""
 
 import platform
 import sys
@@ -8,14 +8,14 @@ from importlib.util import find_spec
 from synthgen.errors import EngineError
 
 BLENDER_PYTHON = (3, 11)
-"""The only Python that Blender's module is built for."""
+"""The only Python version for which Blender's module is available."""
 
 
 def check_engine(name: str) -> None:
-    """Refuse an engine that is not installed, before any work.
+    """Raise early if an engine is not installed.
 
     Raises:
-        EngineError: It is Blender, and its module is not there.
+        EngineError: The engine is Blender, and its module is not installed.
 
     """
     if name == "blender" and not has_blender():
@@ -23,25 +23,25 @@ def check_engine(name: str) -> None:
 
 
 def has_blender() -> bool:
-    """Tell whether Blender's module is installed."""
+    """Whether Blender's module is installed."""
     return find_spec("bpy") is not None
 
 
 def drawing_engine(name: str, say: Callable[[str], None]) -> str:
-    """Return the engine for a picture outside a dataset: without Blender the raster engine, which is announced."""
+    """Return the engine for a picture outside a dataset; falls back to raster, with a message, without Blender."""
     if name == "blender" and not has_blender():
-        say("Blender is not installed; drawn with the raster engine, which gives the same pixels")
+        say("Blender is not installed; using the raster engine, which gives the same pixels")
         return "raster"
     return name
 
 
 def no_blender(reason: str, *, raster: bool = True, python: tuple[int, int] = sys.version_info[:2]) -> EngineError:
-    """Return the error for a missing or broken Blender, with what to do.
+    """Return the error for a missing or broken Blender, with instructions.
 
     Args:
-        reason: What is wrong with it.
-        raster: Whether the raster engine does as well.
-        python: Version of this one.
+        reason: Why it cannot be loaded.
+        raster: Whether to suggest the raster engine.
+        python: The running Python version.
 
     """
     here = "" if python == BLENDER_PYTHON else "Python 3.11 and "

@@ -1,9 +1,9 @@
-"""The Blender engine: depth images of one deforming mesh by Cycles, as fast as Blender allows.
+"""The Blender engine: depth images of one deforming mesh, rendered by Cycles as fast as Blender allows.
 
-The scene is built once. A frame replaces the vertices and nothing else, because any change of a setting makes Cycles
-build its whole session again: so the Blender camera stands still at the origin with pixels for units, and each frame's
-camera is applied to the vertices beforehand. The depth leaves Blender as the colour of an emitting material: in
-background mode a file is the only way out for pixels, and one plain layer is the cheapest file.
+The scene is built once, and a frame replaces only the vertices, because any change of a setting makes Cycles rebuild
+its session. So the Blender camera stays at the origin, with pixels as units, and each frame's camera is applied to the
+vertices. Depth is rendered as the colour of an emissive material: in background mode Blender returns pixels only as a
+file, and an image with a single layer is the fastest to write.
 """
 
 import sys
@@ -35,10 +35,9 @@ Triangles = NDArray[np.int32]
 
 
 class BlenderEngine:
-    """Renders one mesh, whose vertices move from frame to frame.
+    """Renders one mesh whose vertices change from frame to frame.
 
-    Blender has one scene a process, so the newest engine owns it and an older one refuses to render. Not for several
-    threads at once.
+    Blender has one scene per process, so the newest engine owns it and older ones raise an error. Not thread-safe.
     """
 
     name = "blender"
@@ -48,23 +47,23 @@ class BlenderEngine:
 
         Args:
             triangles: (T, 3) vertex indices.
-            n_vertices: V, the length of every frame's vertices.
-            width: Of the image, pixels.
-            height: Of the image, pixels.
-            projection: The same in every frame.
+            n_vertices: V, the number of vertices of every frame.
+            width: Image width in pixels.
+            height: Image height in pixels.
+            projection: Projection of every frame.
 
         """
         triangles = np.asarray(triangles, dtype=np.int32)
         if triangles.ndim != 2 or triangles.shape[1] != 3 or not len(triangles):
             raise EngineError(f"engine: triangles must be (T, 3) with T > 0, got {triangles.shape}")
         if triangles.min() < 0 or triangles.max() >= n_vertices:
-            raise EngineError(f"engine: a triangle names a vertex outside 0 to {n_vertices - 1}")
+            raise EngineError(f"engine: a triangle has a vertex index outside 0 to {n_vertices - 1}")
         self._shape = (n_vertices, 3)
         self._width, self._height, self._projection = width, height, projection
         self._bpy = import_bpy()
         scratch = scratch_folder(64 * width * height)
         remove_abandoned(scratch)
-        # Anonymous, so that nothing stays behind when the process is killed.
+        # Unnamed, so that nothing is left on disk if the process is killed.
         self._log = tempfile.TemporaryFile(dir=scratch)  # noqa: SIM115
         self._folder = tempfile.TemporaryDirectory(prefix=SCRATCH_PREFIX, dir=scratch)
         self._path = Path(self._folder.name) / "depth.exr"
@@ -77,11 +76,11 @@ class BlenderEngine:
             self._mesh = _add_mesh(self._bpy, scene, triangles, n_vertices)
 
     def render(self, vertices: Vertices, camera: Camera) -> NDArray[np.float32]:
-        """Return the depth (H, W), camera-frame z in mm at the pixel centres; +inf where nothing is hit.
+        """Return the depth (H, W), camera-frame z in mm at the pixel centres; +inf for the background.
 
         Args:
-            vertices: (V, 3) mm, in the camera frame, all in front of the camera.
-            camera: Its size and projection are the engine's; ``mm_per_px`` and ``distance_mm`` are free.
+            vertices: (V, 3) mm, camera frame, all in front of the camera.
+            camera: Size and projection must be the engine's; ``mm_per_px`` and ``distance_mm`` may vary.
 
         Raises:
             EngineError: The vertices or the camera do not fit this engine, or Blender failed.
@@ -95,16 +94,16 @@ class BlenderEngine:
                 self._mesh.update_tag()
                 self._bpy.ops.render.render(write_still=True)
             raw = self._path.read_bytes()
-            # A frame that Blender did not write must never pass for the one before it.
+            # Otherwise a frame that Blender failed to write could be mistaken for the previous one.
             self._path.unlink()
         except ReferenceError as error:
             raise EngineError(
-                "engine: a newer engine has taken over Blender in this process; use one at a time"
+                "engine: a newer engine uses Blender in this process; use one engine at a time"
             ) from error
         except (RuntimeError, OSError) as error:
             raise EngineError(f"engine: Blender could not render: {self._reason(str(error))}") from error
         depth, alpha = read_channels(raw, ("R", "A"))
-        # The world is opaque: only what Cycles gave up halfway, for want of memory say, has holes.
+        # The world is opaque, so only an unfinished frame (out of memory, for example) has transparent pixels.
         if depth.shape != (self._height, self._width) or not (alpha == 1).all():
             raise EngineError(f"engine: Blender did not finish the frame: {self._reason()}")
         return np.where(depth > 0, depth, np.float32(np.inf))
@@ -116,7 +115,7 @@ class BlenderEngine:
 
     def _check(self, vertices: Vertices, camera: Camera) -> None:
         if self._log.closed:
-            raise EngineError("engine: it is closed")
+            raise EngineError("engine: is closed; open a new one")
         mine = (self._projection, self._width, self._height)
         if (camera.projection, camera.width, camera.height) != mine:
             raise EngineError(f"camera: {camera.projection} {camera.width}x{camera.height} is not the engine's {mine}")
@@ -127,30 +126,30 @@ class BlenderEngine:
         near, far = float(vertices[:, 2].min()), float(vertices[:, 2].max())
         if near <= NEAR_MM or far >= FAR_MM:
             raise EngineError(
-                f"camera: the mesh lies at depths {near:g} to {far:g} mm, outside {NEAR_MM:g} to {FAR_MM:g}; "
-                "change distance_mm so that all of it is in front of the camera"
+                f"camera.distance_mm: puts the mesh at {near:g} to {far:g} mm, outside {NEAR_MM:g} to {FAR_MM:g}; "
+                "change it so that the whole mesh is in front of the camera"
             )
 
     def _reason(self, error: str = "") -> str:
-        """Return Blender's own words on one line: the exception and the last lines of what it printed."""
+        """Return Blender's messages on one line: the exception and the last lines of its output."""
         self._log.seek(0)
         printed = self._log.read().decode(errors="replace").splitlines()
         lines = [line.strip() for line in [*error.splitlines(), *printed[-5:]]]
-        return "; ".join(dict.fromkeys(line for line in lines if line)) or "it gives no reason"
+        return "; ".join(dict.fromkeys(line for line in lines if line)) or "no reason given"
 
 
 def import_bpy(*, raster: bool = True) -> Any:
     """Load Blender into this process.
 
     Args:
-        raster: Whether the raster engine would do as well, so that an error names it.
+        raster: Whether the error should suggest the raster engine.
 
     Raises:
-        EngineError: There is none, it is broken, or too old.
+        EngineError: Blender is missing, broken or too old.
 
     """
     if "bpy" not in sys.modules:
-        # A parent with Blender loaded hands its module path on, and Blender's own scripts hold another package `bpy`.
+        # A parent process with Blender passes on its module path, and Blender's scripts contain another package `bpy`.
         sys.path[:] = [path for path in sys.path if not (Path(path) / "bpy" / "ops.py").is_file()]
     try:
         import bpy  # noqa: PLC0415
@@ -162,7 +161,7 @@ def import_bpy(*, raster: bool = True) -> Any:
 
 
 def _to_scene(vertices: Vertices, camera: Camera) -> Vertices:
-    """Turn camera-frame mm into the scene: x, y in pixels, depth in mm, Blender's axes (y up, z to the camera)."""
+    """Convert camera-frame mm to scene units: x, y in pixels, depth in mm, Blender's axes (y up, z to the camera)."""
     # The perspective Blender camera has a focal length of ``width`` pixels: see _add_camera.
     focal = camera.distance_mm / camera.width if camera.projection == "perspective" else 1.0
     scale = np.array([focal / camera.mm_per_px[0], -focal / camera.mm_per_px[1], -1.0])
@@ -171,7 +170,7 @@ def _to_scene(vertices: Vertices, camera: Camera) -> Vertices:
 
 
 def _set_cycles(scene: Any) -> None:
-    """One ray through each pixel's centre, on one thread, and nothing built twice."""
+    """Set one ray through each pixel's centre, one thread, and persistent data."""
     scene.render.engine = "CYCLES"
     scene.render.use_persistent_data = True
     scene.render.threads_mode = "FIXED"
@@ -182,7 +181,7 @@ def _set_cycles(scene: Any) -> None:
     cycles.use_adaptive_sampling = False
     cycles.use_denoising = False
     cycles.use_light_tree = False
-    # BOX ignores the width and misses the centre by enough to be wrong by centimetres at inner edges.
+    # BOX ignores the width, and its offset from the centre causes errors of centimetres at inner edges.
     cycles.pixel_filter_type = "BLACKMAN_HARRIS"
     cycles.filter_width = 0.01
     for kind in ("max", "diffuse", "glossy", "transmission", "volume", "transparent_max"):
@@ -209,7 +208,7 @@ def _set_output(scene: Any, path: Path, size: tuple[int, int]) -> None:
 
 
 def _add_camera(bpy: Any, scene: Any, width: int, projection: Projection) -> None:
-    """Put a camera at the origin that sees ``width`` units across: everywhere if orthographic, at that depth if not."""
+    """Put a camera at the origin whose view is ``width`` units wide: at any depth, or in perspective at that depth."""
     data = bpy.data.cameras.new("camera")
     data.sensor_fit = "HORIZONTAL"
     data.clip_start, data.clip_end = NEAR_MM / 2, FAR_MM * 2
@@ -230,7 +229,7 @@ def _add_mesh(bpy: Any, scene: Any, triangles: Triangles, n_vertices: int) -> An
     mesh.polygons.add(len(triangles))
     mesh.loops.foreach_set("vertex_index", triangles.ravel())
     mesh.polygons.foreach_set("loop_start", np.arange(0, triangles.size, 3, dtype=np.int32))
-    # Flat: no vertex normals to compute.
+    # Flat shading needs no vertex normals.
     mesh.polygons.foreach_set("use_smooth", np.zeros(len(triangles), dtype=bool))
     mesh.use_auto_texspace = False
     mesh.update(calc_edges=True)
@@ -240,11 +239,11 @@ def _add_mesh(bpy: Any, scene: Any, triangles: Triangles, n_vertices: int) -> An
 
 
 def _depth_material(bpy: Any) -> Any:
-    """Make a material that shines, from both sides, with its depth as brightness."""
+    """Make a two-sided emissive material whose brightness is its depth."""
     material = bpy.data.materials.new("depth")
-    if bpy.app.version < (5, 0):  # Later a material always has nodes, and the switch goes away.
+    if bpy.app.version < (5, 0):  # Later versions always have nodes and drop the switch.
         material.use_nodes = True
-    # Or every triangle becomes a lamp, and a frame takes four to eight times as long.
+    # Otherwise every triangle becomes a light source, and a frame takes four to eight times as long.
     material.cycles.emission_sampling = "NONE"
     tree = material.node_tree
     tree.nodes.clear()

@@ -1,4 +1,4 @@
-"""What Blender does to the process that imports it, and how to live with that. Nothing here imports it."""
+"""Workarounds for Blender's side effects on the process that imports it; nothing here imports it."""
 
 import contextlib
 import ctypes
@@ -17,9 +17,9 @@ _ABANDONED_S = 3600.0
 
 
 def leave(code: int) -> NoReturn:
-    """End a process that has imported bpy, with its true exit status.
+    """Exit a process that has imported bpy, with the right exit status.
 
-    Blender crashes while the interpreter shuts down if it was used outside the main thread.
+    Blender crashes during interpreter shutdown if it was used outside the main thread.
     """
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
@@ -29,17 +29,17 @@ def leave(code: int) -> NoReturn:
 
 
 def keep_to_core(rank: int = 0) -> int | None:
-    """Keep this thread, and what it starts from now on, to a core that no other worker of this machine keeps to.
+    """Pin this thread, and threads that it starts later, to a core that no other worker on this machine uses.
 
-    Blender hands each frame through several threads that wait for one another: cheap on one core, at half the rate
-    across busy ones. Call it in the rendering thread before its first engine; the core is free again when the process
-    ends.
+    Blender passes each frame through several threads that wait for one another, which is cheap on one core, and half as
+    fast across busy cores. Call it in the rendering thread before its first engine; the core is released when the
+    process ends.
 
     Args:
-        rank: Where among the cores to begin the search for a free one.
+        rank: Position among the cores at which the search for a free one starts.
 
     Returns:
-        The core, or None where all are taken or the system is not Linux: the thread then goes where it likes.
+        The core, or None if all are taken or the system is not Linux; the thread is then not pinned.
 
     """
     if sys.platform == "linux":
@@ -48,14 +48,14 @@ def keep_to_core(rank: int = 0) -> int | None:
         for core in cores[start:] + cores[:start]:
             if _lock_core(core):
                 os.sched_setaffinity(0, {core})
-                # The main thread too: Blender sizes its pools by the main thread's cores, and idle pools spin.
+                # The main thread too: Blender sizes its thread pools by its cores, and idle pools busy-wait.
                 os.sched_setaffinity(os.getpid(), {core})
                 return core
     return None
 
 
 def _lock_core(core: int) -> bool:
-    """Claim a core until this process ends, however it ends: the system drops the lock with the open file."""
+    """Lock a core until this process ends in any way: the system releases the lock with the open file."""
     import fcntl  # noqa: PLC0415 (absent on Windows)
 
     try:
@@ -71,23 +71,23 @@ def _lock_core(core: int) -> bool:
 
 
 def scratch_folder(n_bytes: int) -> str | None:
-    """Return a folder in memory with room for ``n_bytes``, or None for the usual temporary folder."""
+    """Return a folder in memory with ``n_bytes`` free, or None for the default temporary folder."""
     memory = "/dev/shm"  # noqa: S108
     fits = os.access(memory, os.W_OK | os.X_OK) and shutil.disk_usage(memory).free >= n_bytes
     return memory if fits else None
 
 
 def remove_abandoned(folder: str | None) -> None:
-    """Remove what engines that were killed left in a scratch folder: every frame touches the folder of a live one."""
+    """Remove old files of killed engines from a scratch folder; running engines touch theirs with every frame."""
     for path in Path(folder or tempfile.gettempdir()).glob(f"{SCRATCH_PREFIX}*"):
-        with contextlib.suppress(OSError):  # gone meanwhile, or another user's
+        with contextlib.suppress(OSError):  # removed meanwhile, or owned by another user
             if path.is_dir() and time.time() - path.stat().st_mtime > _ABANDONED_S:
                 shutil.rmtree(path)
 
 
 @contextlib.contextmanager
 def stdout_to(descriptor: int) -> Iterator[None]:
-    """Send what Blender prints, below Python's ``sys.stdout``, to the start of another file."""
+    """Redirect file descriptor 1, to which Blender prints, to another file, which is truncated first."""
     os.ftruncate(descriptor, 0)
     os.lseek(descriptor, 0, os.SEEK_SET)
     saved = os.dup(1)
@@ -101,5 +101,5 @@ def stdout_to(descriptor: int) -> Iterator[None]:
 
 
 def _flush_c() -> None:
-    """Empty the C library's buffers, or lines printed under one descriptor would come out under the next."""
+    """Flush the C library's buffers, so that no output appears later on the other descriptor."""
     (ctypes.cdll.msvcrt if sys.platform == "win32" else ctypes.CDLL(None)).fflush(None)

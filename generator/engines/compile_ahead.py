@@ -1,7 +1,8 @@
-"""A second process that compiles the later kernels while the first compiles the earlier ones, where none lie on disk.
+"""A second process that compiles the later kernels while the first compiles the earlier ones, if none are cached.
 
-numba compiles on one core. The first process comes to a kernel when an image needs it: draw, shape, pose, collide,
-frame, label, render. The second calls those of the latter half with next to nothing, and the first then finds them.
+numba compiles on one core. The first process compiles a kernel when an image needs it: draw, shape, pose, collide,
+frame, label, render. The second calls the kernels of the latter half on tiny arrays, and the first then finds them in
+the disk cache.
 """
 
 import gc
@@ -24,17 +25,17 @@ _COMMAND = (sys.executable, "-P", "-m", __name__)
 
 @contextmanager
 def compiling_ahead() -> Iterator[None]:
-    """Have half of the kernels compiled by another process during this block; do nothing where they are compiled.
+    """Let another process compile half of the kernels during this block, unless they are cached.
 
-    Everything is compiled without it as well, only later.
+    Without it everything is compiled as well, only later.
     """
     if is_compiled(box_above):
         yield
         return
     collecting, null = gc.isenabled(), subprocess.DEVNULL
-    # A session of its own: a Ctrl-C reaches this process alone, which then ends the other.
+    # In a new session, so that Ctrl-C reaches only this process, which then kills the other.
     with subprocess.Popen(_COMMAND, stdin=null, stdout=null, start_new_session=True) as child:
-        gc.disable()  # a tenth of the time goes to looking for garbage among what the compiler makes and keeps
+        gc.disable()  # garbage collection would take a tenth of the compile time
         try:
             yield
         except BaseException:
@@ -44,11 +45,13 @@ def compiling_ahead() -> Iterator[None]:
             if collecting:
                 gc.enable()
     if child.returncode:
-        LOGGER.warning("compiling ahead: the process ended with status %d; all is compiled here", child.returncode)
+        LOGGER.warning(
+            "compiling ahead: the process exited with status %d; compiling all in this one", child.returncode
+        )
 
 
 def compile_latter_half() -> None:
-    """Call the kernels from the collisions on, in such an order that both processes seldom compile the same."""
+    """Call the kernels from the collisions on, in an order in which both processes rarely compile the same one."""
     points, triangles = np.zeros((3, 3)), np.array([[0, 1, 2]], dtype=np.uint32)
     one, none = np.zeros(1, dtype=np.uint32), np.zeros((0, 2), dtype=np.uint32)
     deepest_pair(points, (triangles, triangles), (one, np.array([0, 1], dtype=np.uint32)), none, np.zeros((0, 2)))
@@ -63,4 +66,4 @@ def compile_latter_half() -> None:
 if __name__ == "__main__":
     gc.disable()
     compile_latter_half()
-    gc.freeze()  # nor is garbage looked for at the end
+    gc.freeze()  # no garbage collection at exit either

@@ -1,6 +1,6 @@
-"""Read the uncompressed OpenEXR images that Blender writes: the way pixels leave it in background mode.
+"""Reads the uncompressed OpenEXR images that Blender writes, its only pixel output in background mode.
 
-Blender's own image loader wakes a pool of threads for each file, which takes a fifth of the time of a small frame.
+Blender's own image loader wakes a thread pool for each file, which takes a fifth of the time of a small frame.
 Layout: https://openexr.com/en/latest/OpenEXRFileLayout.html
 """
 
@@ -25,7 +25,7 @@ def read_channels(raw: bytes, names: tuple[str, ...]) -> NDArray[np.float32]:
     """Return the named channels (len(names), H, W), the top row first, of an uncompressed float scan-line image.
 
     Raises:
-        EngineError: The bytes are anything else, or cut short.
+        EngineError: The bytes are another format or truncated.
 
     """
     try:
@@ -33,7 +33,7 @@ def read_channels(raw: bytes, names: tuple[str, ...]) -> NDArray[np.float32]:
         left, top, right, bottom = struct.unpack("<4i", header.attributes["dataWindow"])
         channels = _channels(header.attributes["channels"])
         if header.attributes["compression"] != b"\0" or set(channels.values()) != {_FLOAT}:
-            raise EngineError("engine: Blender wrote another kind of OpenEXR than uncompressed 32-bit float")
+            raise EngineError("engine: Blender's OpenEXR image is not uncompressed 32-bit float; reinstall bpy")
         width, height = right - left + 1, bottom - top + 1
         line = np.dtype([("y", "<i4"), ("size", "<i4"), ("pixels", "<f4", (len(channels), width))])
         lines = np.frombuffer(raw, dtype=line, count=height, offset=header.end + 8 * height)
@@ -42,7 +42,7 @@ def read_channels(raw: bytes, names: tuple[str, ...]) -> NDArray[np.float32]:
             plane[lines["y"] - top] = lines["pixels"][:, list(channels).index(name)]
     except (KeyError, ValueError, IndexError, struct.error) as error:
         raise EngineError(
-            f"engine: the image that Blender wrote cannot be read ({error}); is its disk full?"
+            f"engine: cannot read the image that Blender wrote ({error}); check that the disk is not full"
         ) from error
     return image
 

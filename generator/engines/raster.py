@@ -1,8 +1,8 @@
-"""The raster engine: depth images by a z-buffer over the very triangles and pixel centres that Blender is given.
+"""The raster engine: depth images by a z-buffer over the same triangles and pixel centres as Blender.
 
-A triangle covers a pixel when the pixel's centre lies in it; a centre on an edge that two triangles share belongs to
-exactly one of them, by the top-left rule. Corners are first rounded to 2**-16 pixels, finer than the floats that Cycles
-computes in; from there on coverage is decided in whole numbers, so it is exact.
+A triangle covers a pixel if it contains the pixel's centre; a centre on a shared edge of two triangles belongs to
+exactly one of them, by the top-left rule. Corners are first rounded to 2**-16 pixels, finer than Cycles' floats; then
+coverage is computed in integers, so it is exact.
 """
 
 import numpy as np
@@ -14,21 +14,21 @@ from synthgen.generator.bodies.numba_kernels import array_kernel, helper
 from synthgen.geometry import Camera, Floats, Projection
 
 NEAR_MM = 1e-3
-"""What lies nearer to the camera is cut off in perspective."""
+"""Near clipping distance in perspective."""
 _BITS = 16
 _ONE, _HALF = 1 << _BITS, 1 << (_BITS - 1)
 _GUARD = 6000.0
-"""Triangles that reach further outside the image, in pixels, are cut there: then no product overflows 63 bits."""
+"""Triangles are clipped at this distance in pixels outside the image, so that no product overflows 63 bits."""
 
 Corner = tuple[int, int, float]
-"""x and y in 2**-16 pixels, and what interpolates linearly."""
+"""x and y in 2**-16 pixels, and the linear depth of `to_pixels`."""
 Triangles = NDArray[np.int32]
 Corners = NDArray[np.uint32]
-"""Triangles (T, 3) without a sign: compiled code need not ask whether an index counts from the end."""
+"""Triangles (T, 3), unsigned, so that compiled code does not check for negative indices."""
 
 
 class RasterEngine:
-    """Renders one mesh, whose vertices move from frame to frame. It holds nothing but the triangles."""
+    """Renders one mesh whose vertices change from frame to frame."""
 
     name = "raster"
 
@@ -37,26 +37,26 @@ class RasterEngine:
 
         Args:
             triangles: (T, 3) vertex indices.
-            n_vertices: V, the length of every frame's vertices.
-            width: Of the image, pixels.
-            height: Of the image, pixels.
-            projection: The same in every frame.
+            n_vertices: V, the number of vertices of every frame.
+            width: Image width in pixels.
+            height: Image height in pixels.
+            projection: Projection of every frame.
 
         """
         triangles = np.ascontiguousarray(triangles, dtype=np.int32)
         if triangles.ndim != 2 or triangles.shape[1] != 3:
             raise EngineError(f"engine: triangles must be (T, 3), got {triangles.shape}")
         if len(triangles) and (triangles.min() < 0 or triangles.max() >= n_vertices):
-            raise EngineError(f"engine: a triangle names a vertex outside 0 to {n_vertices - 1}")
+            raise EngineError(f"engine: a triangle has a vertex index outside 0 to {n_vertices - 1}")
         self._triangles, self._shape = triangles, (n_vertices, 3)
         self._size = (projection, width, height)
 
     def render(self, vertices: NDArray[np.float32], camera: Camera) -> NDArray[np.float32]:
-        """Return the depth (H, W), camera-frame z in mm at the pixel centres; +inf where nothing is hit.
+        """Return the depth (H, W), camera-frame z in mm at the pixel centres; +inf for the background.
 
         Args:
-            vertices: (V, 3) mm, in the camera frame.
-            camera: Its size and projection are the engine's; ``mm_per_px`` and ``distance_mm`` are free.
+            vertices: (V, 3) mm, camera frame.
+            camera: Size and projection must be the engine's; ``mm_per_px`` and ``distance_mm`` may vary.
 
         Raises:
             EngineError: The vertices or the camera do not fit this engine.
@@ -82,23 +82,23 @@ class RasterEngine:
         return nearest.astype(np.float32)
 
     def close(self) -> None:
-        """Do nothing: the engine holds nothing."""
+        """Do nothing: the engine has no resources to release."""
 
 
 def rasterize(px: Floats, linear: Floats, triangles: Corners, width: int, height: int) -> Floats:
-    """Return the nearest depth at each pixel's centre (H, W), +inf where no triangle covers it.
+    """Return the nearest linear depth at each pixel's centre (H, W), +inf where no triangle covers it.
 
     Args:
         px: (V, 2) corners in continuous pixels, finite.
-        linear: (V,) what interpolates linearly in the image and grows with depth.
-        triangles: (T, 3) corners; both sides are seen.
+        linear: (V,) linear depth, as `to_pixels` returns it.
+        triangles: (T, 3) corners; both sides are rendered.
         width: Pixels.
         height: Pixels.
     """
     nearest = np.full((height, width), np.inf)
     near = np.empty(len(px), dtype=np.bool_)
     if _fill_near(nearest, px, linear, triangles, near):
-        _fill_far(nearest, px, linear, triangles, near)  # compiled only where it is needed, which is rare
+        _fill_far(nearest, px, linear, triangles, near)  # compiled only when needed, which is rare
     return nearest
 
 
@@ -106,7 +106,7 @@ def rasterize(px: Floats, linear: Floats, triangles: Corners, width: int, height
 def _fill_near(
     nearest: Floats, px: Floats, linear: Floats, triangles: Corners, near: NDArray[np.bool_]
 ) -> bool:  # pragma: no cover
-    """Fill the triangles within the guard band; set which corners (V,) are, and tell whether some are not."""
+    """Fill the triangles within the guard band; mark those corners in near (V,), and return whether any are not."""
     height, width = nearest.shape
     fixed = np.empty((len(px), 2), dtype=np.int64)
     first, last = np.empty((len(px), 2), dtype=np.int32), np.empty((len(px), 2), dtype=np.int32)
@@ -120,7 +120,7 @@ def _fill_near(
     for t in range(len(triangles)):
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
         if (
-            # Most triangles of a body lie between two columns of centres, or two rows.
+            # Most triangles of a body are between two columns or two rows of pixel centres.
             min(first[a, 0], first[b, 0], first[c, 0]) <= max(last[a, 0], last[b, 0], last[c, 0])
             and min(first[a, 1], first[b, 1], first[c, 1]) <= max(last[a, 1], last[b, 1], last[c, 1])
             and (near[a] and near[b] and near[c])
@@ -132,7 +132,7 @@ def _fill_near(
 
 @helper
 def _fill(nearest: Floats, a: Corner, b: Corner, c: Corner) -> None:  # pragma: no cover
-    """Fill one triangle, whose corners are whole numbers of 2**-16 pixels with their depths."""
+    """Fill one triangle; corners are integers in 2**-16 pixels, with their depths."""
     area = (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
     if area < 0:
         area, b, c = -area, c, b
@@ -151,7 +151,7 @@ def _fill(nearest: Floats, a: Corner, b: Corner, c: Corner) -> None:  # pragma: 
     for row in range(first_row, last_row + 1):
         w_a, w_b, w_c = row_a, row_b, row_c
         for column in range(first_column, last_column + 1):
-            if (w_a | w_b | w_c) >= 0:  # none is negative, asked with a single branch
+            if (w_a | w_b | w_c) >= 0:  # none is negative, tested with a single branch
                 weighted = (w_a + least_a) * depth_a + (w_b + least_b) * depth_b + (w_c + least_c) * depth_c
                 nearest[row, column] = min(nearest[row, column], weighted / area)
             w_a -= (cy - by) << _BITS
@@ -164,7 +164,7 @@ def _fill(nearest: Floats, a: Corner, b: Corner, c: Corner) -> None:  # pragma: 
 
 @helper
 def _least(dx: int, dy: int) -> int:  # pragma: no cover
-    """Return the least value inside of an edge along (dx, dy): a centre on it counts for a top or a left edge alone."""
+    """Return the smallest value inside an edge along (dx, dy): 0 for top and left edges, which own their centres."""
     return 0 if dy < 0 or (dy == 0 and dx > 0) else 1
 
 
@@ -172,7 +172,7 @@ def _least(dx: int, dy: int) -> int:  # pragma: no cover
 def _fill_far(
     nearest: Floats, px: Floats, linear: Floats, triangles: Corners, near: NDArray[np.bool_]
 ) -> None:  # pragma: no cover
-    """Fill the triangles that reach far outside the image: cut to the guard band, then piece by piece."""
+    """Fill the triangles that extend beyond the guard band, after clipping them to it."""
     for t in range(len(triangles)):
         polygon, count = np.empty((9, 3)), 3
         inside = True
@@ -196,7 +196,7 @@ def _corner(points: Floats, n: int) -> Corner:  # pragma: no cover
 
 @helper
 def _cut(polygon: Floats, count: int, axis: int, line: tuple[float, float]) -> tuple[Floats, int]:  # pragma: no cover
-    """Cut a convex polygon (Sutherland and Hodgman 1974), keeping what lies on the side of the line's sign."""
+    """Clip a convex polygon (Sutherland and Hodgman 1974), keeping the side of the line's sign."""
     at, sign = line
     out, kept = np.empty((9, 3)), 0
     for here in range(count):
@@ -207,7 +207,7 @@ def _cut(polygon: Floats, count: int, axis: int, line: tuple[float, float]) -> t
                 out[kept, i] = polygon[here, i]
             kept += 1
         if inside != next_inside:
-            # From the lower to the upper end, so that two triangles cut a shared edge at the same point.
+            # From the lower to the upper end, so that a shared edge of two triangles is cut at the same point.
             low, high = (here, there) if _before(polygon, here, there) else (there, here)
             share = (at - polygon[low, axis]) / (polygon[high, axis] - polygon[low, axis])
             for i in range(3):
@@ -223,7 +223,7 @@ def _before(points: Floats, a: int, b: int) -> bool:  # pragma: no cover
 
 
 def cut_near(points: Floats, triangles: Triangles, near_mm: float) -> tuple[Floats, Triangles]:
-    """Cut a mesh at the plane z = ``near_mm`` and keep what lies beyond it.
+    """Clip a mesh at the plane z = ``near_mm``, keeping the part beyond it.
 
     Args:
         points: (V, 3) mm, camera frame.
@@ -231,7 +231,7 @@ def cut_near(points: Floats, triangles: Triangles, near_mm: float) -> tuple[Floa
         near_mm: Above 0.
 
     Returns:
-        Points (V', 3), those before the plane moved onto it where nothing uses them, and triangles (T', 3).
+        Points (V', 3), of which the unused ones in front of the plane are moved onto it, and triangles (T', 3).
     """
     behind = points[:, 2] < near_mm
     count = behind[triangles].sum(axis=1)

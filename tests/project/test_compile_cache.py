@@ -107,7 +107,7 @@ def test_a_failure_of_the_other_process_is_told_and_changes_nothing(monkeypatch,
         assert not gc.isenabled()
 
     assert gc.isenabled()
-    assert "ended with status 3" in caplog.text
+    assert "exited with status 3" in caplog.text
 
 
 @pytest.mark.usefixtures("nothing_compiled")

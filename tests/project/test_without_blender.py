@@ -70,7 +70,7 @@ def test_a_sheet_of_a_spec_for_blender_says_which_engine_drew_it(call, tmp_path)
     done = call("preview", "--spec", "hand", "-n", "2", "--out", str(tmp_path / "sheet.png"))
 
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "Blender is not installed; drawn with the raster engine, which gives the same pixels\n"
+    assert done.stderr == "Blender is not installed; using the raster engine, which gives the same pixels\n"
     assert (tmp_path / "sheet.png").stat().st_size > 1000
 
 
