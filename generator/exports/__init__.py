@@ -1,1 +1,1 @@
-"""One sample for people to look at: contact sheets, figures, and a Blender scene with its armature."""
+"""Visual exports of samples: contact sheets, figures, and a Blender scene with an armature."""

@@ -1,12 +1,12 @@
-"""Writes a sample as a Blender scene: a rigged, shaped, posed figure, seen by the sample's own camera.
+"""Writes a sample as a Blender scene: a rigged, shaped, posed figure, viewed by the sample's camera.
 
-World frame: Blender's, in metres (shown in mm): the figure's left is at +x, its front at -y, up is +z, its lowest point
-stands at the origin's height. The rest pose is MakeHuman's. A right hand is written as mirrored data with bones named
+World frame: Blender's, in metres (displayed in mm): the figure's left is at +x, its front at -y, up is +z, and its
+lowest point is at z = 0. The rest pose is MakeHuman's. A right hand is written as mirrored data with bones named
 ``.R``, not as a mirrored left hand.
 
-What moves: the bones (rotations of the recipe, as quaternions), the shape keys (one for all phenotypes, one for each
-target of the recipe under its name and with its value) and with them the landmarks. The bones stand where the recipe's
-shape puts them and do not follow the sliders.
+Editable are the bones (the recipe's rotations, as quaternions) and the shape keys (one for all phenotypes, and one for
+each target of the recipe, with its name and value); the landmarks follow both. The bones are positioned for the
+recipe's shape and do not follow the sliders.
 """
 
 import contextlib
@@ -37,19 +37,19 @@ _SENSOR_MM = 36.0
 
 
 def write_blend(scene: Scene, index: int, path: Path) -> None:
-    """Write one sample as a Blender file; see the module for its frame and its parts.
+    """Write one sample as a Blender file; the module's docstring describes its frame and contents.
 
     The file's mesh, deformed by Blender's armature, is the mesh that is rendered for the sample, and rendering it from
-    the file's camera gives the sample's silhouette. The file appears under its name when it is whole. Blender's scene
-    of this process is lost, so an engine opened before cannot be used afterwards.
+    the file's camera gives the sample's silhouette. The file is written atomically. It replaces Blender's scene in this
+    process, so an engine that was opened before cannot be used afterwards.
 
     Args:
-        scene: The resolved spec.
-        index: The sample.
-        path: Where to; should end in ``.blend``.
+        scene: The scene of the spec.
+        index: The sample's index.
+        path: The file to write; should end in ``.blend``.
 
     Raises:
-        EngineError: Blender cannot be loaded or could not write.
+        EngineError: Blender cannot be loaded or failed to write.
         OSError: The folder cannot be written.
 
     """
@@ -72,7 +72,7 @@ def write_blend(scene: Scene, index: int, path: Path) -> None:
 
 @contextlib.contextmanager
 def _silence() -> Iterator[None]:
-    """Swallow what Blender prints: its library below Python, its operators through Python."""
+    """Suppress Blender's output: its library's on file descriptor 1, and its operators' through Python."""
     with tempfile.TemporaryFile() as log, stdout_to(log.fileno()), contextlib.redirect_stdout(io.StringIO()):
         yield
 
@@ -116,7 +116,7 @@ def _add_armature(bpy: Any, figure: Figure, place: WorldPlacement) -> Any:
 
 
 def _turn_bone(bone: Any, turn: Floats) -> None:
-    """Pose a bone by a rotation in body axes: the same rotation, seen from the bone's rest axes."""
+    """Pose a bone by a rotation in body axes, converted to the bone's rest axes."""
     axes = np.array(bone.bone.matrix_local.to_3x3(), dtype=np.float64)
     bone.rotation_mode = "QUATERNION"
     bone.rotation_quaternion = _quaternion(np.linalg.inv(axes) @ turn @ axes)
@@ -159,7 +159,7 @@ def _add_shape_keys(skin: Any, figure: Figure) -> None:
         block = skin.shape_key_add(name=key.name, from_mix=False)
         points = (figure.template_mm + key.offsets_mm) * _M_PER_MM
         block.data.foreach_set("co", points.astype(np.float32).ravel())
-        # Beyond its range Blender would clip the value.
+        # Blender would clip a value outside the slider's range.
         end = max(1.0, abs(key.value))
         block.slider_min, block.slider_max = (0.0, end) if key.value > 0 else (-end, 0.0)
         block.value = key.value
@@ -170,7 +170,7 @@ def _skin_material(bpy: Any) -> Any:
     material = bpy.data.materials.new("Skin")
     material.diffuse_color = _SKIN
     material.roughness = 0.6
-    if bpy.app.version < (5, 0):  # Later a material always has nodes, and the switch goes away.
+    if bpy.app.version < (5, 0):  # Later versions always have nodes and drop the switch.
         material.use_nodes = True
     for node in material.node_tree.nodes:
         if node.type == "BSDF_PRINCIPLED":
@@ -180,7 +180,7 @@ def _skin_material(bpy: Any) -> Any:
 
 
 def _add_landmarks(bpy: Any, skin: Any, rig: Any, table: LandmarkTable, size_mm: float) -> None:
-    """Add an empty for each landmark that goes where its vertex or its bones go; no landmark is named in capitals."""
+    """Add an empty per landmark that follows its vertex or bones; its lower-case name clashes with no other object."""
     collection = bpy.data.collections.new("Landmarks")
     bpy.context.scene.collection.children.link(collection)
     n_vertices = len(skin.data.vertices)
@@ -221,7 +221,7 @@ def _add_camera(bpy: Any, camera: Camera, place: WorldPlacement) -> None:
 
 
 def _add_lights(bpy: Any, place: WorldPlacement) -> None:
-    """Add two suns beside the camera: one that shapes, one that fills the shadows."""
+    """Add two sun lights beside the camera: a key light, and one that fills the shadows."""
     for name, strength, (x, y) in (("Sun", 3.0, (-0.6, 0.7)), ("Fill", 1.0, (0.8, -0.2))):
         data = bpy.data.lights.new(name, "SUN")
         data.energy = strength
@@ -241,7 +241,7 @@ def _stand(thing: Any, axes: Floats, position_mm: Floats) -> None:
 
 
 def _set_render(world: Any, camera: Camera) -> None:
-    """Make F12 give the sample's pixels: their size, their shape, and one ray through the middle of each."""
+    """Set up rendering (F12) with the sample's pixels: their size, their aspect, and rays through their centres."""
     render = world.render
     render.engine = "CYCLES"
     render.resolution_x, render.resolution_y = camera.width, camera.height

@@ -17,9 +17,9 @@ def draw_preview(pipeline: Pipeline, indices: Iterable[int], *, with_artefacts: 
     """Render samples of a pipeline and draw them.
 
     Args:
-        pipeline: Open; it stays so.
-        indices: Which samples; they need not be below the spec's count.
-        with_artefacts: Put the spec's artefacts, of epoch 0, on the masks.
+        pipeline: An open pipeline; it is not closed.
+        indices: Indices of the samples; they may exceed the spec's count.
+        with_artefacts: Apply the spec's artefacts, of epoch 0, to the masks.
 
     """
     spec = pipeline.scene.spec

@@ -1,7 +1,7 @@
-"""A posed sample as a rigged figure: bones, shape keys, weights and where it stands, as plain arrays.
+"""A posed sample as a rigged figure: bones, shape keys, weights and placement, as plain arrays.
 
-What :mod:`synthgen.generator.exports.blend_file` writes. Body axes (x to the figure's left, y to its back, z up), mm;
-a right hand is mirrored data with bones named ``.R``.
+Used by :mod:`synthgen.generator.exports.blend_file`. Body axes (x to the figure's left, y to its back, z up), mm; a
+right hand is mirrored data with bones named ``.R``.
 """
 
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from synthgen.generator.scene import PosedBody, Scene
 from synthgen.geometry import Floats, normalize
 
 _LEAST_BONE_MM = 2.0
-"""Blender deletes bones without a length."""
+"""Minimum bone length; Blender deletes bones of zero length."""
 _BLENDER_CAMERA = np.diag([1.0, -1, -1])
 """From the camera frame to the axes of a Blender camera (y up, z towards the viewer)."""
 
 
 @dataclass(frozen=True)
 class ShapeKey:
-    """A displacement of the template, and how far its slider stands."""
+    """A displacement of the template, and the value of its slider."""
 
     name: str
     offsets_mm: Floats
@@ -33,7 +33,7 @@ class ShapeKey:
 
 @dataclass(frozen=True)
 class Figure:
-    """What is written, mirrored for a right hand, body axes, mm."""
+    """A rigged figure, mirrored for a right hand, body axes, mm."""
 
     bones: tuple[str, ...]
     """B names, parents before children."""
@@ -43,7 +43,7 @@ class Figure:
     tails_mm: Floats
     """(B, 3) at rest."""
     turns: Floats
-    """(B, 3, 3) of each bone relative to its parent, body axes."""
+    """(B, 3, 3) rotation of each bone relative to its parent, body axes."""
     template_mm: Floats
     """(V, 3) before any shape key."""
     keys: tuple[ShapeKey, ...]
@@ -53,10 +53,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class WorldPlacement:
-    """How the figure and the camera stand in the world."""
+    """The placement of the figure and the camera in the world."""
 
     offset_mm: Floats
-    """(3,) added to the figure's own frame."""
+    """(3,) position of the body frame's origin in the world."""
     camera_axes: Floats
     """(3, 3) columns: the Blender camera's axes."""
     camera_mm: Floats
@@ -64,11 +64,11 @@ class WorldPlacement:
 
 
 def figure_of(scene: Scene, posed: PosedBody, rest: RestBody) -> Figure:
-    """Take a sample apart into what a rig is made of.
+    """Build the rigged figure of a sample.
 
     Args:
-        scene: The spec, prepared.
-        posed: The sample.
+        scene: The scene of the spec.
+        posed: The posed sample.
         rest: Its body before posing.
 
     """
@@ -97,7 +97,7 @@ def _side(bone: str, *, mirrored: bool) -> str:
 
 
 def _tails(model: BodyModel, rest: RestBody) -> Floats:
-    """Return where bones end (B, 3): amid their children's heads, or where the skin that they carry ends."""
+    """Return the bones' tails (B, 3): the mean of their children's heads, or the end of the skin that they carry."""
     tails = np.empty_like(rest.heads_mm)
     most = np.asarray(model.weights.argmax(axis=1)).ravel()
     for bone, (parent, head) in enumerate(zip(model.parents, rest.heads_mm, strict=True)):
@@ -119,25 +119,25 @@ def _shape_keys(model: BodyModel, shape: dict[str, float]) -> list[ShapeKey]:
     for name, value in shape.items():
         coefficients = target_coefficients(model, [{name: value}])[0]
         if coefficients.any():
-            # A target has an end for either sign: the slider goes to the recipe's one.
+            # A target has two ends; the slider is for the end with the sign of the recipe's value.
             offsets = (coefficients @ model.target_mm / value).reshape(-1, 3)[:n]
             keys.append(ShapeKey(name, offsets, value))
     return keys
 
 
 def place_of(scene: Scene, posed: PosedBody, rest: RestBody) -> WorldPlacement:
-    """Stand a sample's figure on the world's origin, and its camera before it.
+    """Return the placement of a sample's figure on the ground at the world's origin, and of its camera.
 
     Args:
-        scene: The spec, prepared.
-        posed: The sample.
+        scene: The scene of the spec.
+        posed: The posed sample.
         rest: Its body before posing.
 
     """
     n = scene.model.n_vertices
     mirror = np.diag([-1.0 if _mirrored(scene) else 1.0, 1, 1])
     turn = mirror @ posed.rotation @ mirror
-    # The root's head is the one point that no pose moves in the body frame.
+    # The root's head is the only point that no pose moves in the body frame.
     root = mirror @ rest.heads_mm[0]
     points = (posed.points_mm[:n] - posed.points_mm[n]) @ turn + root
     low, high = points.min(axis=0), points.max(axis=0)

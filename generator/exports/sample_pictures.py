@@ -1,4 +1,4 @@
-"""Pictures to look at: one sample with its recipe, and landmark sets on a shaded relief."""
+"""Pictures of one sample with its recipe, and of landmark sets on a shaded relief."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from synthgen.storage.sample import Sample
 
 
 def inspect_figure(sample: Sample, names: Sequence[str]) -> Image.Image:
-    """Draw one sample large, with the table of its landmarks below and the numbers of its recipe beside it."""
+    """Draw one enlarged sample, with the table of its landmarks below and its recipe beside it."""
     scale = max(1, round(480 / max(sample.depth_mm.shape)))
     panel = panels(sample_tile(sample, names), scale)
     text, colours = drawing.font(13), drawing.landmark_colours(len(names))
@@ -50,11 +50,11 @@ def landmark_figure(
     """Draw a landmark set on a shaded relief: numbered names in the margins, with leader lines that never cross.
 
     Args:
-        depth_mm: (H, W), +inf where nothing is hit; about 900 high looks best.
+        depth_mm: (H, W), +inf for the background; a height of about 900 pixels looks best.
         landmarks_px: (K, 2) continuous pixels.
         names: The K names.
-        visible: (K,); the others are drawn hollow.
-        mm_per_px: Size of a pixel, which the relief's slopes are measured by.
+        visible: (K,); invisible landmarks are drawn hollow.
+        mm_per_px: Pixel size, used to compute the relief's slopes.
     """
     scale = max(1, round(800 / depth_mm.shape[0]))
     relief = drawing.enlarge(drawing.shade_relief(depth_mm, mm_per_px), scale)
@@ -85,10 +85,10 @@ def landmark_figure(
 
 
 def place_labels(points: Floats, x: float, spacing: float, span: tuple[float, float]) -> Floats:
-    """Return where the labels (n, 2) of points (n, 2) go in one margin.
+    """Return the positions of labels (n, 2) for points (n, 2) in one margin.
 
-    They lie on the vertical line at ``x``, at least ``spacing`` apart, within ``span`` if it is long enough, as near to
-    their points' heights as that allows, and so that straight lines to the points do not cross.
+    They are on the vertical line at ``x``, at least ``spacing`` apart, within ``span`` if it is long enough, as close
+    to their points' heights as that permits, and such that straight lines to the points do not cross.
     """
     from scipy.optimize import isotonic_regression, linear_sum_assignment  # noqa: PLC0415 (slow to load)
 
@@ -99,13 +99,13 @@ def place_labels(points: Floats, x: float, spacing: float, span: tuple[float, fl
     heights = isotonic_regression(np.sort(points[:, 1]) - steps).x
     room = max(span[1] - span[0] - spacing * n, 0.0)
     heights = np.clip(heights, span[0] + spacing / 2, span[0] + spacing / 2 + room) + steps
-    # Of all ways to connect two sets of points by straight lines, the shortest has no crossing.
+    # Of all ways to pair two sets of points by straight lines, the shortest has no crossings.
     distance = np.hypot(points[:, :1] - x, points[:, 1:] - heights)
     return np.column_stack([np.full(n, x), heights[linear_sum_assignment(distance)[1]]])
 
 
 def _with_leaders(canvas: Pixels, points: Floats, anchors: Floats, colours: Sequence[Colour]) -> Image.Image:
-    """Draw lines from labels to points, smooth, with a dark rim that keeps them visible on the relief."""
+    """Draw anti-aliased lines from labels to points, with a dark rim so that they are visible on the relief."""
     fine = 4
     away = anchors - points
     ends = points + away * (
@@ -149,7 +149,7 @@ def _landmark_table(
 
 
 def _recipe_lines(sample: Sample) -> Iterator[tuple[str, str]]:
-    """Yield the recipe's keys and values, one a line; a heading has no value."""
+    """Yield the recipe's keys and values, one pair per line; a heading has an empty value."""
     camera = {"mm_per_px": sample.mm_per_px, **sample.camera}
     for heading, values in (("camera", camera), ("shape", sample.shape), ("pose", sample.pose)):
         yield heading, ""
@@ -171,7 +171,7 @@ def _short(value: Any) -> str:
 
 
 def _fitted(text: str, width: float, font: Font) -> str:
-    """Cut text that is wider than ``width`` pixels and end it with an ellipsis."""
+    """Shorten text that is wider than ``width`` pixels, ending it with an ellipsis."""
     if font.getlength(text) <= width:
         return text
     while text and font.getlength(text + "…") > width:
