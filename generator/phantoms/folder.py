@@ -1,4 +1,4 @@
-"""Phantom scans as a folder: volumes, their landmarks, a table of them, and what they are."""
+"""Writes phantom scans to a folder: volumes, their landmarks, a table of both, and a README."""
 
 import contextlib
 import csv
@@ -22,10 +22,10 @@ _SCHEMA = (
 )
 _README = """Phantom scans, made by synthgen from the spec {spec!r} with seed {seed}. No patient was scanned.
 
-Each image is a posed MakeHuman body in voxels, {what}.
-Beside it are its landmarks (3D Slicer markups, LPS mm); scans.csv lists all. The surface is exact: it is the mesh that
-synthgen renders for the same sample. Bones, organs, noise and artefacts are rough stand-ins that make scans look like
-scans; nothing can be learnt from them about anatomy or scanners.
+Each image is a voxelized, posed MakeHuman body, {what}.
+Its landmarks are in a file of the same name (3D Slicer markups, LPS mm); scans.csv lists all scans. The surface is
+exact: it is the mesh that synthgen renders for the same sample. Bones, organs, noise and artefacts are only rough
+approximations that make the images look like scans; do not draw conclusions about anatomy or scanners from them.
 The same spec and seed give the same files. CC0 1.0, as is everything that synthgen renders.
 """
 _WHAT = {
@@ -41,24 +41,24 @@ def make_phantoms(
     options: PhantomOptions | None = None,
     on_file: Callable[[Path], None] | None = None,
 ) -> Path:
-    """Write the phantom scans of a spec's first samples, their landmarks and a table of them; return the table.
+    """Write the phantom scans of a spec's first samples, their landmarks and a table; return the table's path.
 
     Args:
-        spec: What to scan.
-        n: How many.
-        out: Folder to make; it may exist when it is empty.
-        options: How they are stored.
-        on_file: Told each file that is written.
+        spec: The spec of the bodies.
+        n: Number of phantoms.
+        out: Folder to create; it may exist if it is empty.
+        options: How the volumes are stored.
+        on_file: Called with the path of each file after it is written.
 
     Raises:
-        SynthgenError: The spec, the number or the options cannot be used.
-        DatasetError: The folder holds something, or cannot be written.
+        SynthgenError: The spec, the number or an option is invalid.
+        DatasetError: The folder is not empty, or cannot be written.
     """
     if n < 1:
         raise SpecError(f"-n: value {n}; make at least 1 phantom")
     checked(options or PhantomOptions())
     _check_empty(out)
-    tell = on_file or (lambda _: None)
+    report = on_file or (lambda _: None)
     scene, rows = phantom_scene(spec), []
     with _writing(out):
         out.mkdir(parents=True, exist_ok=True)
@@ -68,18 +68,18 @@ def make_phantoms(
         with _writing(out):
             write_nifti(out / image, phantom.voxels, phantom.affine)
             write_file(out / landmarks, markups(phantom.landmarks_mm).encode())
-        tell(out / image)
+        report(out / image)
         rows.append((name, name, image, landmarks, phantom.side, phantom.up, phantom.viewed_from))
     readme = _README.format(spec=scene.spec.name, seed=scene.spec.seed, what=_WHAT[scene.spec.model])
     with _writing(out):
         write_file(out / "README.txt", readme.encode())
         write_file(out / "scans.csv", _table(rows).encode())
-    tell(out / "scans.csv")
+    report(out / "scans.csv")
     return out / "scans.csv"
 
 
 def markups(landmarks_mm: Mapping[str, Floats]) -> str:
-    """Return 3D Slicer's markups file of points (3,) in LPS mm by name."""
+    """Return the content of a 3D Slicer markups file with points (3,) in LPS mm by name."""
     points = [
         {
             "id": str(n),
@@ -96,9 +96,9 @@ def markups(landmarks_mm: Mapping[str, Floats]) -> str:
 def _check_empty(out: Path) -> None:
     with _writing(out):
         if out.exists() and not out.is_dir():
-            raise DatasetError(f"--out: value {out}; it is a file, choose a folder")
+            raise DatasetError(f"--out: value {out} is a file; choose a folder")
         if out.is_dir() and any(out.iterdir()):
-            raise DatasetError(f"--out: value {out}; the folder is not empty, choose another")
+            raise DatasetError(f"--out: value {out} is not an empty folder; choose another")
 
 
 @contextlib.contextmanager
@@ -107,7 +107,7 @@ def _writing(out: Path) -> Iterator[None]:
         yield
     except OSError as error:
         why = error.strerror or str(error)
-        raise DatasetError(f"--out: value {out}; cannot be written ({why}), choose another or make room") from None
+        raise DatasetError(f"--out: value {out} cannot be written ({why}); choose another or free some space") from None
 
 
 def _table(rows: Iterable[tuple[str, ...]]) -> str:

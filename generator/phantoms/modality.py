@@ -1,4 +1,4 @@
-"""What a scanner makes of a body: CT with its table, MR with its coil. Blocks (R, D, C) in the camera frame, mm."""
+"""Simulated scanners: CT with its table, MR with its coil. Blocks (R, D, C) in the camera frame, mm."""
 
 from dataclasses import dataclass
 
@@ -31,13 +31,13 @@ _LUNGS_CT = Stuff(core=-860.0, rind=-700.0, thickness=0.1, keep_mm=15.0)
 _HEART_CT = Stuff(core=45.0, rind=40.0, thickness=0.1, keep_mm=15.0)
 _BONE_MR = Stuff(core=700.0, rind=70.0, thickness=0.25, keep_mm=3.5)
 _SPECKLE_CLEAR_MM = 5.0
-"""Speckle keeps this far from the silhouette, or else it would be part of it."""
+"""Minimum distance of speckle from the silhouette, so that it does not become part of it."""
 _CT_COARSE_MM, _MR_COARSE_MM = 6.0, 2.0
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A posed body to be scanned, and where its random numbers come from."""
+    """A posed body to scan, and the keys of its random streams."""
 
     points_mm: Floats
     """(V, 3) camera frame."""
@@ -47,7 +47,7 @@ class Subject:
     index: int
 
     def rng(self, name: str) -> np.random.Generator:
-        """The generator of one of the phantom's own streams."""
+        """Return the generator of one of the phantom's streams."""
         return stream(self.seed, self.index, f"phantom/{name}")
 
 
@@ -56,14 +56,14 @@ class Table:
     """Two thin plates across the depth direction, with foam between them."""
 
     sides_mm: tuple[float, float]
-    """From x to x."""
+    """Lowest and highest x."""
     plates_mm: tuple[tuple[float, float], tuple[float, float]]
-    """From z to z of each."""
+    """Lowest and highest z of each."""
     plate_hu: float
     foam_hu: float
 
     def background(self, grid: Grid) -> Block:
-        """What surrounds the body in every row: (D, C) HU."""
+        """Return the surroundings of the body in every row, (D, C) HU."""
         across = _overlap(grid, 0, self.sides_mm)
         first, second = (_overlap(grid, 2, plate) for plate in self.plates_mm)
         foam = _overlap(grid, 2, (self.plates_mm[0][1], self.plates_mm[1][0]))
@@ -72,7 +72,7 @@ class Table:
 
 
 def draw_table(subject: Subject) -> Table:
-    """Draw a table under the body: it touches the back, or lies a little below."""
+    """Draw a table that touches the body's back or is slightly below it."""
     rng = subject.rng("table")
     width, middle = rng.uniform(400, 530), rng.uniform(-15, 15)
     offset, gap = max(0.0, rng.uniform(-3, 10)), rng.uniform(15, 50)
@@ -86,7 +86,7 @@ def draw_table(subject: Subject) -> Table:
 
 
 def ct_volume(subject: Subject, grid: Grid, table: Table) -> NDArray[np.int16]:
-    """Scan a body by CT: Hounsfield units (R, D, C)."""
+    """Simulate a CT scan of a body, in Hounsfield units (R, D, C)."""
     coarse = coarser(grid, _CT_COARSE_MM)
     skin = skin_distance(coverage(subject.points_mm, subject.triangles, coarse, 1) > 0.5, coarse)
     tissue = _soft_tissue_hu(subject, skin, coarse)
@@ -123,7 +123,7 @@ def _soft_tissue_hu(subject: Subject, skin: Block, grid: Grid) -> Block:
 
 
 def mr_volume(subject: Subject, grid: Grid) -> NDArray[np.int16]:
-    """Scan a hand by MR: magnitudes (R, D, C) in arbitrary units, T1-like, a sandbag on the hand."""
+    """Simulate an MR scan of a hand with a sandbag on it: T1-like magnitudes (R, D, C) in arbitrary units."""
     coarse = coarser(grid, _MR_COARSE_MM)
     inside = coverage(subject.points_mm, subject.triangles, coarse, 1) > 0.5
     skin = skin_distance(inside, coarse)
@@ -157,8 +157,8 @@ def _soft_tissue_signal(subject: Subject, skin: Block, grid: Grid) -> Block:
 
 
 def _coil_and_sandbag(subject: Subject, inside: NDArray[np.bool_], grid: Grid) -> tuple[Block, Block]:
-    """Draw the bias field, weaker just below the sandbag, and the faint haze above the hand where the bag lies."""
-    from scipy.ndimage import gaussian_filter  # noqa: PLC0415 (slow to load, and rendering needs none of it)
+    """Draw the bias field, weaker just below the sandbag, and the faint signal of the sandbag above the hand."""
+    from scipy.ndimage import gaussian_filter  # noqa: PLC0415 (slow to load, and not needed for rendering)
 
     rng = subject.rng("coil")
     x, y, z = (grid.centres(axis) for axis in range(3))
@@ -170,7 +170,7 @@ def _coil_and_sandbag(subject: Subject, inside: NDArray[np.bool_], grid: Grid) -
     far = np.hypot((x - middle[0]) / wide, (y[:, None] - middle[1]) / high).astype(np.float32)
     bag = ramp(1 - far, 0, 0.4)[:, None]
     front = np.where(inside.any(axis=1), z[inside.argmax(axis=1)], z[-1])
-    front = gaussian_filter(front, 3.0)[:, None]  # the bag bends over the hand, and is dented by it
+    front = gaussian_filter(front, 3.0)[:, None]  # the bag follows the hand's surface smoothly
     below = (z[:, None] - front).astype(np.float32)
     gain = gain * (1 - 0.2 * bag * ramp(12 - below, 0, 12) * (below > -6))
     haze = (
@@ -197,7 +197,7 @@ def _speckle(subject: Subject, inside: NDArray[np.bool_], grid: Grid) -> list[So
 
 
 def _overlap(grid: Grid, axis: int, span_mm: tuple[float, float]) -> Floats:
-    """The part of each voxel's extent along an axis that lies in a span, 0 to 1."""
+    """Return the fraction of each voxel's extent along an axis that lies within a span."""
     half = grid.spacing_mm[axis] / 2
     centres = grid.centres(axis)
     inside = np.minimum(centres + half, span_mm[1]) - np.maximum(centres - half, span_mm[0])

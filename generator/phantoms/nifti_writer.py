@@ -1,4 +1,4 @@
-"""Writes volumes as NIfTI-1 (.nii.gz) with the same bytes on every run, and reorders their axes."""
+"""Writes volumes as NIfTI-1 (.nii.gz) deterministically, and reorders their axes."""
 
 import gzip
 from pathlib import Path
@@ -10,22 +10,22 @@ from synthgen.geometry import Floats
 from synthgen.storage.atomic_files import atomic_file
 
 _SCANNER = 1
-"""NIfTI's code of scanner coordinates."""
+"""NIfTI's code for scanner coordinates."""
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _LEVEL = 1
-"""Noise hardly compresses, so a higher level only takes longer."""
+"""gzip level; noise hardly compresses, so higher levels only take longer."""
 
 
 def stored_as(
     voxels: NDArray[np.int16], affine: Floats, order: tuple[int, int, int], flips: tuple[bool, bool, bool]
 ) -> tuple[NDArray[np.int16], Floats]:
-    """Return the same volume in another of the 48 orders of its axes: a view of its voxels, and their affine.
+    """Return the same volume in another of the 48 axis orders and directions: a view of its voxels, and its affine.
 
     Args:
         voxels: (I, J, K)
         affine: (4, 4) from voxel centres (i, j, k, 1) to mm.
-        order: The old axis that each new axis is.
-        flips: Whether each new axis runs backwards.
+        order: The old axis of each new axis.
+        flips: Whether each new axis is reversed.
     """
     turned = voxels.transpose(order)
     change = np.zeros((4, 4))
@@ -38,14 +38,14 @@ def stored_as(
 
 
 def write_nifti(path: Path, voxels: NDArray[np.int16], affine: Floats) -> None:
-    """Write a volume; nibabel streams it slice by slice, so no second copy of it is in memory.
+    """Write a volume; nibabel streams it slice by slice, so there is no second copy in memory.
 
     Args:
         path: File to write, .nii.gz.
         voxels: (I, J, K)
-        affine: (4, 4) from voxel centres (i, j, k, 1) to LPS mm; its columns are at right angles.
+        affine: (4, 4) from voxel centres (i, j, k, 1) to LPS mm; its columns are orthogonal.
     """
-    from nibabel.nifti1 import Nifti1Image  # noqa: PLC0415 (slow to load, and rendering does not need it)
+    from nibabel.nifti1 import Nifti1Image  # noqa: PLC0415 (slow to load, and not needed for rendering)
 
     ras = _LPS_TO_RAS @ affine
     image = Nifti1Image(voxels, ras)

@@ -1,7 +1,7 @@
-"""Phantom scans: posed bodies as CT and hands as MR, with their landmarks, so that scans can be tried without patients.
+"""Phantom scans: posed bodies as CT and hands as MR, with landmarks, for trying the scan pipeline without patient data.
 
-A phantom is its sample's very mesh in voxels: the patient lies in the scanner as the camera sees them, the depth
-direction of the view along a voxel axis. Rendering ``as_scanned(scene, index)`` gives what a perfect scan would.
+A phantom is the voxelized mesh of its sample: the patient lies in the scanner as seen by the camera, with the view's
+depth direction along a voxel axis. Rendering ``as_scanned(scene, index)`` gives the result of a perfect scan.
 """
 
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ from synthgen.specs.spec import ResolvedSpec
 BODY_SPACING_MM = (1.5, 1.5, 1.5)
 HAND_SPACING_MM = (1.0, 1.0, 1.0)
 MAX_VOXELS = 2**29
-"""1 GiB of voxels."""
+"""Maximum number of voxels: 1 GiB."""
 MAX_OBLIQUE_DEG = 40.0
-"""Beyond 45 degrees, the nearest axis is another one."""
+"""Maximum of oblique_deg; beyond 45 degrees, another axis would be the nearest."""
 _DIRECTIONS = {"L": (1, 0, 0), "R": (-1, 0, 0), "P": (0, 1, 0), "A": (0, -1, 0), "S": (0, 0, 1), "I": (0, 0, -1)}
 _NEAR_CUT_MM = 20.0
-"""The mesh is followed so far beyond the cut, to find its extent."""
+"""Distance beyond the cut up to which vertices count for the mesh's extent."""
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class PhantomOptions:
     """How phantoms are stored."""
 
     spacing_mm: tuple[float, float, float] | None = None
-    """Voxels in the view's x (across), y (head to feet, fingers to arm) and depth; by default 1.5 mm, hands 1 mm."""
+    """Voxel size in the view's x (across), y (head to feet, fingers to arm) and depth; default 1.5 mm, hands 1 mm."""
     oblique_deg: float = 15.0
-    """The most that hands are turned out of the scanner's axes, 0 to 40."""
+    """Maximum rotation of hands relative to the scanner's axes, 0 to 40."""
 
 
 @dataclass(frozen=True)
@@ -51,55 +51,55 @@ class Phantom:
     affine: Floats
     """(4, 4) from voxel centres (i, j, k, 1) to LPS mm."""
     landmarks_mm: dict[str, Floats]
-    """LPS; those inside the volume."""
+    """LPS; only landmarks inside the volume."""
     side: str
-    """Whose hand: left or right; empty for a body."""
+    """Side of the hand: left or right; empty for a body."""
     up: str
-    """The patient's direction that is up in the view: L, R, A, P, S or I."""
+    """The patient direction that is up in the view: L, R, A, P, S or I."""
     viewed_from: str
-    """The patient's direction in which the viewer stands."""
+    """The patient direction from which the viewer looks."""
 
 
 @dataclass(frozen=True)
 class Lie:
-    """How a subject lies in the scanner."""
+    """A subject's position and orientation in the scanner."""
 
     up: str
     viewed_from: str
     turn: Floats
     """(3, 3) from the camera's axes to LPS."""
     centre_mm: Floats
-    """(3,) of the volume, LPS."""
+    """(3,) centre of the volume, LPS."""
 
 
 @dataclass(frozen=True)
 class _Acquired:
-    """What a scanner would hand over, before it is stored."""
+    """A scanner's output before it is stored."""
 
     grid: Grid
     block: NDArray[np.int16]
     """(R, D, C) voxels of the grid."""
     lie: Lie
     order: tuple[int, int, int] = (0, 1, 2)
-    """Axes x, y and depth as the file stores them."""
+    """Order of the axes x, y and depth in the file."""
     flips: tuple[bool, bool, bool] = (False, False, False)
-    """Which stored axes run backwards."""
+    """Which stored axes are reversed."""
 
 
 def phantom_scene(spec: ResolvedSpec) -> Scene:
-    """Prepare the spec of phantoms: as the renderer does, but orthographic, as scans are.
+    """Prepare a spec for phantoms: as for rendering, but orthographic, like scans.
 
     Raises:
-        SpecError: The spec names what the model does not have.
+        SpecError: The spec names a target, joint or landmark that the model does not have.
     """
     camera = spec.camera.model_copy(update={"projection": "orthographic"})
     return Scene(spec.model_copy(update={"camera": camera}))
 
 
 def as_scanned(scene: Scene, index: int) -> PosedBody:
-    """Return the sample's body in the frame that scans get: the middle of the spec's margins, no offsets.
+    """Return the sample's body framed as scans are: the middle of the spec's margin range, no offsets.
 
-    Rendered, it is the truth of the index's phantom: mask and depth of the very mesh that was voxelized.
+    Its rendering is the ground truth of the phantom: mask and depth of the same mesh that was voxelized.
     """
     recipe = scene.recipe(index)
     low, high = scene.spec.framing.margin.support()
@@ -108,10 +108,10 @@ def as_scanned(scene: Scene, index: int) -> PosedBody:
 
 
 def make_phantom(scene: Scene, index: int, options: PhantomOptions | None = None) -> Phantom:
-    """Make the phantom scan of one sample of a scene made by :func:`phantom_scene`.
+    """Make the phantom scan of one sample of a scene from :func:`phantom_scene`.
 
     Raises:
-        SynthgenError: The options cannot be used, or the spec has no possible pose.
+        SynthgenError: An option is invalid, or the spec has no possible pose.
     """
     options = checked(options or PhantomOptions())
     posed, model = scene.posed(index), scene.model
@@ -128,10 +128,10 @@ def make_phantom(scene: Scene, index: int, options: PhantomOptions | None = None
 
 
 def checked(options: PhantomOptions) -> PhantomOptions:
-    """Return options that can be used.
+    """Return the options after validation.
 
     Raises:
-        SynthgenError: They cannot.
+        SynthgenError: An option is invalid.
     """
     spacing, oblique = options.spacing_mm, options.oblique_deg
     if spacing is not None and not (len(spacing) == 3 and all(0.1 <= step <= 20 for step in spacing)):
@@ -142,7 +142,7 @@ def checked(options: PhantomOptions) -> PhantomOptions:
 
 
 def view_turn(up: str, viewed_from: str) -> Floats:
-    """Rotation (3, 3) from the camera's axes to LPS, of a viewer at one patient direction, with another up."""
+    """Return the rotation (3, 3) from camera axes to LPS for a view from one patient direction, with another up."""
     above, viewer = np.array(_DIRECTIONS[up], dtype=np.float64), np.array(_DIRECTIONS[viewed_from], dtype=np.float64)
     return np.stack([np.cross(above, viewer), -above, -viewer], axis=1)
 
@@ -158,7 +158,7 @@ def _scan_body(subject: Subject, options: PhantomOptions) -> _Acquired:
 
 
 def _scan_hand(subject: Subject, side: str, camera: Camera, options: PhantomOptions) -> _Acquired:
-    """The volume ends where the framing cuts the forearm."""
+    """Scan a hand; the volume ends where the framing cuts the forearm."""
     spacing = options.spacing_mm or HAND_SPACING_MM
     cut = camera.height / 2 * camera.mm_per_px[1]
     near = subject.points_mm[subject.points_mm[:, 1] < cut + _NEAR_CUT_MM]
@@ -173,21 +173,21 @@ def _scan_hand(subject: Subject, side: str, camera: Camera, options: PhantomOpti
 def _affordable(grid: Grid) -> Grid:
     if grid.voxels > MAX_VOXELS:
         text = " x ".join(str(size) for size in grid.size)
-        msg = f"spacing_mm: value {grid.spacing_mm} makes {text} voxels, more than {MAX_VOXELS}; take larger voxels"
+        msg = f"spacing_mm: value {grid.spacing_mm} makes {text} voxels, more than {MAX_VOXELS}; use larger voxels"
         raise SynthgenError(msg)
     return grid
 
 
 def _hand_ways(side: str) -> tuple[tuple[str, str], ...]:
-    """Where the fingers point and the back of the hand faces.
+    """Return the possible directions of the fingers and of the back of the hand.
 
-    Over the head of a prone patient; palm down at the side of a supine one; palm to the thigh.
+    These are: over the head of a prone patient; palm down beside a supine one; palm against the thigh.
     """
     return ("S", "P"), ("I", "A"), ("I", "L" if side == "left" else "R")
 
 
 def _lie(subject: Subject, ways: tuple[tuple[str, str], ...], oblique_deg: float) -> Lie:
-    """Draw in which of some ways, up and viewed from, a subject lies, where, and how oblique."""
+    """Draw a subject's orientation from some pairs (up, viewed from), its position, and its oblique rotation."""
     rng = subject.rng("lie")
     (up, viewed_from), angle = ways[rng.integers(len(ways))], rng.uniform(0, radians(oblique_deg))
     x, y, z = normalize(rng.normal(size=3))
@@ -196,7 +196,7 @@ def _lie(subject: Subject, ways: tuple[tuple[str, str], ...], oblique_deg: float
 
 
 def _affine(grid: Grid, lie: Lie) -> Floats:
-    """From voxels (x, y, z, 1) of a grid to LPS mm, in numbers that NIfTI can hold."""
+    """Return the affine from a grid's voxels (x, y, z, 1) to LPS mm, rounded to float32 as in NIfTI."""
     spacing, size = np.array(grid.spacing_mm), np.array(grid.size)
     affine = np.eye(4)
     affine[:3, :3] = lie.turn * spacing
@@ -205,7 +205,7 @@ def _affine(grid: Grid, lie: Lie) -> Floats:
 
 
 def _landmarks(points_mm: Mapping[str, Floats], grid: Grid, affine: Floats) -> dict[str, Floats]:
-    """Bring points from the camera frame to LPS; a forearm's may lie beyond the volume and are missing."""
+    """Transform points from the camera frame to LPS; points outside the volume (on the forearm) are dropped."""
     places = {name: (p - grid.origin_mm) / grid.spacing_mm - 0.5 for name, p in points_mm.items()}
     return {
         name: affine[:3, :3] @ place + affine[:3, 3]

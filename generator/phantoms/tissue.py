@@ -1,6 +1,6 @@
-"""What phantoms are made of: smooth fields on a coarse grid, and simple solids along the posed rig's bones.
+"""The contents of phantoms: smooth fields on a coarse grid, and simple solids along the posed rig's bones.
 
-Camera frame, mm. Nothing here is anatomy to be measured: bones are rounded cylinders, lungs are ellipsoids.
+Camera frame, mm. The anatomy is not realistic: bones are rounded cylinders, lungs are ellipsoids.
 """
 
 from collections.abc import Iterable, Iterator
@@ -17,19 +17,19 @@ from synthgen.geometry import Floats, normalize
 _Spots = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]
 _Numbers = tuple[Floats, Floats, tuple[bool, float, float, float, float]]
 _ROUNDING = 0.6
-"""Of a cylinder's rim, by its radius."""
+"""Rounding of a cylinder's rim, as a fraction of its radius."""
 
 
 @dataclass(frozen=True)
 class Stuff:
-    """What a kind of solid consists of: the values of its core and of the rind around that."""
+    """The material of a solid: the voxel values of its core and of the rind around it."""
 
     core: float
     rind: float
     thickness: float
-    """Of the rind, as a part of the solid's smallest radius."""
+    """Thickness of the rind, as a fraction of the solid's smallest radius."""
     keep_mm: float
-    """Nothing of the solid lies nearer to the skin."""
+    """Minimum distance of the solid from the skin."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Solid:
 
 
 class Joints:
-    """The posed rig by its bones' names: heads, and the flesh that each bone carries."""
+    """The posed rig by bone name: the heads of bones, and the vertices that each carries."""
 
     def __init__(self, model: BodyModel, points_mm: Floats) -> None:
         self._model = model
@@ -56,7 +56,7 @@ class Joints:
         return self._points_mm[self._model.n_vertices + self._model.bone(bone)]
 
     def flesh(self, bone: str) -> Floats:
-        """The vertices (N, 3) that a bone carries."""
+        """Return the vertices (N, 3) whose skinning weight is largest for a bone."""
         return self._points_mm[: self._model.n_vertices][self._model.owners == self._model.bone(bone)]
 
 
@@ -66,11 +66,11 @@ _SIDED = (
     ("clavicle", "upperarm01", 0.05), ("upperarm01", "lowerarm01", 0.042), ("toe1-1", "toe1-2", 0.22),
 )  # fmt: skip
 _SPINE = ("root", "spine04", "spine03", "spine02", "spine01", "neck01", "neck02", "neck03", "head")
-"""Bones as (from, to, radius by length)."""
+"""Chain of the spine's bones. `_SIDED` lists the other bones as (from, to, ratio of radius to length)."""
 
 
 def body_bones(joints: Joints, stuff: Stuff) -> Iterator[Solid]:
-    """Long bones, hands and spine of a whole body."""
+    """Yield the long bones, hands and spine of a whole body."""
     yield from _spine(joints, stuff)
     for side in ("L", "R"):
         for start, end, ratio in _SIDED:
@@ -80,7 +80,7 @@ def body_bones(joints: Joints, stuff: Stuff) -> Iterator[Solid]:
 
 
 def hand_bones(joints: Joints, stuff: Stuff, side: str) -> Iterator[Solid]:
-    """Forearm, wrist, metacarpals and phalanges."""
+    """Yield the bones of forearm, wrist, metacarpals and phalanges."""
     elbow, wrist = joints[f"lowerarm01.{side}"], joints[f"wrist.{side}"]
     breadth = joints[f"finger2-1.{side}"] - joints[f"finger5-1.{side}"]
     yield rod(elbow + 0.09 * breadth, wrist + 0.17 * breadth, 0.03, stuff)
@@ -99,7 +99,7 @@ def hand_bones(joints: Joints, stuff: Stuff, side: str) -> Iterator[Solid]:
 
 
 def _amid(bone: Solid, flesh_mm: Floats) -> Solid:
-    """Move a bone across itself to the middle of its flesh (N, 3): the rig's joints lie near the back of a finger."""
+    """Shift a bone sideways towards the centre of its flesh (N, 3): the rig's joints are near the back of a finger."""
     off = bone.axes @ (flesh_mm.mean(axis=0) - bone.centre_mm)
     return replace(bone, centre_mm=bone.centre_mm + 0.7 * off[:2] @ bone.axes[:2])
 
@@ -115,7 +115,7 @@ def _spine(joints: Joints, stuff: Stuff) -> Iterator[Solid]:
 
 
 def rod(start_mm: Floats, end_mm: Floats, ratio: float, stuff: Stuff) -> Solid:
-    """A bone from joint to joint, its radius by its length."""
+    """Return a bone from joint to joint; ``ratio`` is that of its radius to its length."""
     along = end_mm - start_mm
     length = float(np.linalg.norm(along))
     radius = ratio * length
@@ -125,7 +125,7 @@ def rod(start_mm: Floats, end_mm: Floats, ratio: float, stuff: Stuff) -> Solid:
 
 
 def chest_axes(joints: Joints) -> Floats:
-    """Unit rows (3, 3): the chest's left, back and up."""
+    """Return the unit rows (3, 3) of the chest's left, back and up."""
     left = normalize(joints["upperarm01.L"] - joints["upperarm01.R"])
     up = joints["neck01"] - joints["spine02"]
     up = normalize(up - (up @ left) * left)
@@ -133,7 +133,7 @@ def chest_axes(joints: Joints) -> Floats:
 
 
 def chest(joints: Joints, lungs: Stuff, heart: Stuff) -> Iterator[Solid]:
-    """Two lungs and a heart."""
+    """Yield two lungs and a heart."""
     axes = chest_axes(joints)
     left, back, up = axes
     half = float(np.linalg.norm(joints["upperarm01.L"] - joints["upperarm01.R"])) / 2
@@ -147,7 +147,7 @@ def chest(joints: Joints, lungs: Stuff, heart: Stuff) -> Iterator[Solid]:
 
 
 def skull(joints: Joints, stuff: Stuff) -> Solid:
-    """The brain in its rind of bone, inside what of the head lies above the eyes."""
+    """Return the brain with its rind of bone, inside the part of the head above the eyes."""
     left = normalize(joints["eye.L"] - joints["eye.R"])
     eyes = (joints["eye.L"] + joints["eye.R"]) / 2
     back = joints["head"] - eyes
@@ -161,8 +161,8 @@ def skull(joints: Joints, stuff: Stuff) -> Solid:
 
 
 def smooth_noise(rng: np.random.Generator, grid: Grid, wavelength_mm: float) -> Block:
-    """A random field (R, D, C) of zero mean and unit deviation, smooth over a length."""
-    from scipy.ndimage import gaussian_filter  # noqa: PLC0415 (slow to load, and rendering needs none of it)
+    """Return a random field (R, D, C) of zero mean and unit deviation, smooth on the scale of a wavelength."""
+    from scipy.ndimage import gaussian_filter  # noqa: PLC0415 (slow to load, and not needed for rendering)
 
     x, y, z = (wavelength_mm / 4 / step for step in grid.spacing_mm)
     field = gaussian_filter(rng.standard_normal(grid.shape, dtype=np.float32), (y, z, x), mode="wrap")
@@ -170,24 +170,24 @@ def smooth_noise(rng: np.random.Generator, grid: Grid, wavelength_mm: float) -> 
 
 
 def skin_distance(inside: NDArray[np.bool_], grid: Grid) -> Block:
-    """Distance in mm from each voxel (R, D, C) inside to the nearest one outside, 0 there."""
+    """Return the distance in mm of each inside voxel (R, D, C) to the nearest outside voxel; 0 outside."""
     from scipy.ndimage import distance_transform_edt  # noqa: PLC0415 (as above)
 
     x, y, z = grid.spacing_mm
-    # The lower border cuts the forearm: what lies beyond it goes on as the last row does.
+    # The lower border cuts the forearm, so that side is not padded: it does not count as skin.
     padded = np.pad(inside, ((1, 0), (1, 1), (1, 1)))
     distance = distance_transform_edt(padded, sampling=(y, z, x))[1:, 1:-1, 1:-1]
     return distance.astype(np.float32)
 
 
 def ramp(x: NDArray[np.float32], low: float, high: float) -> NDArray[np.float32]:
-    """0 below a value, 1 above another, smooth between."""
+    """Return the smooth step from 0 at ``low`` to 1 at ``high``."""
     t = np.clip((x - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def upsample(field: Block, coarse: Grid, fine: Grid, where: Block | None = None) -> Block:
-    """Interpolate a coarse field at the centres of finer voxels; where some cover is 0, the result is 0 too."""
+    """Interpolate a coarse field at the centres of finer voxels; the result is 0 where ``where`` is 0."""
     spots = []
     for axis in (1, 2, 0):
         place = (fine.centres(axis) - coarse.origin_mm[axis]) / coarse.spacing_mm[axis] - 0.5
@@ -205,7 +205,7 @@ def upsample(field: Block, coarse: Grid, fine: Grid, where: Block | None = None)
 def _interpolate(
     field: Block, spots: tuple[_Spots, _Spots, _Spots], where: Block, out: Block
 ) -> None:  # pragma: no cover
-    """Interpolate at spots along rows, depths and columns: the lower neighbour, the upper one, and how far between."""
+    """Interpolate at spots per axis (rows, depths, columns): lower neighbour, upper neighbour, fraction between."""
     rows, depths, columns = spots
     for r in range(out.shape[0]):
         r0, r1, fr = rows[0][r], rows[1][r], rows[2][r]
@@ -221,13 +221,13 @@ def _interpolate(
 
 
 def paint(values: Block, skin_mm: Block, grid: Grid, solids: Iterable[Solid]) -> None:
-    """Put solids into a block in their order, each over what is there.
+    """Paint solids into a block in order, later ones over earlier ones.
 
     Args:
         values: (R, D, C), changed in place.
         skin_mm: (R, D, C) distance from the skin; nothing is painted where it is 0.
-        grid: Where the block lies.
-        solids: What to put there.
+        grid: The block's grid.
+        solids: The solids to paint.
     """
     origin, spacing = np.array(grid.origin_mm), np.array(grid.spacing_mm)
     for solid in solids:
@@ -246,7 +246,7 @@ def paint(values: Block, skin_mm: Block, grid: Grid, solids: Iterable[Solid]) ->
 
 @njit(cache=True)
 def _paint(values: Block, skin: Block, start: Floats, spacing: Floats, solid: _Numbers) -> None:  # pragma: no cover
-    """Paint one solid into its box, whose first voxel's centre is at start (3,) from the solid's own."""
+    """Paint one solid into its box; start (3,) is the first voxel's centre relative to the solid's centre."""
     axes, radii, (cylinder, core, rind, rind_mm, keep_mm) = solid
     soft = spacing.mean()
     smallest = radii.min()
@@ -274,7 +274,7 @@ def _paint(values: Block, skin: Block, start: Floats, spacing: Floats, solid: _N
 
 @njit(cache=True)
 def _in_cylinder(mantle: float, end: float, rounding: float) -> float:  # pragma: no cover
-    """Depth below the surface of a rounded cylinder, from the depths below its mantle and below its nearer end."""
+    """Return the depth below a rounded cylinder's surface, from the depths below its mantle and its nearer end."""
     a, b = max(rounding - mantle, 0.0), max(rounding - end, 0.0)
     if a == 0 or b == 0:
         return min(mantle, end)
@@ -282,7 +282,7 @@ def _in_cylinder(mantle: float, end: float, rounding: float) -> float:  # pragma
 
 
 def _axes_along(direction: Floats, across: Floats | None = None) -> Floats:
-    """Unit rows (3, 3) of which the last is a unit direction (3,), and the first as near as can be to another one."""
+    """Return orthonormal rows (3, 3): the last is a unit direction (3,), the first as near as possible to across."""
     if across is None:
         across = np.eye(3)[int(np.argmin(np.abs(direction)))]
     first = normalize(across - (across @ direction) * direction)

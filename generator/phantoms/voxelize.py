@@ -1,8 +1,8 @@
-"""Voxelizes closed meshes: what part of each voxel lies inside, by rays along the depth direction.
+"""Voxelizes closed meshes: the fraction of each voxel inside, by rays along the depth direction.
 
-The rays are cast in whole numbers on a fixed grid, so that a ray through an edge or a vertex meets the surface exactly
-once and no ray leaks. A point is inside where the surface winds around it, in either sense: meshes may pass through
-themselves, and mirrored ones need no turning. Along a ray the part inside is exact; across, each voxel takes several.
+Rays use integer coordinates on a fixed grid, so that a ray through an edge or a vertex crosses the surface exactly once
+and none leaks. A point is inside if its winding number is not 0, so meshes may intersect themselves, and mirrored
+meshes need not be reoriented. The fraction is exact along a ray; across, each voxel has several rays.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _Count = NDArray[np.int32]
 _Mesh = tuple[_Whole, Floats, NDArray[np.int32]]
 _Crossings = tuple[_Whole, Floats, NDArray[np.int8]]
 UNITS_PER_MM = 2**12
-"""Whole numbers in which rays are placed: four on the grid of posed vertices, 1 / 4096 mm."""
+"""Integer units of ray coordinates, 1 / 4096 mm: a quarter of the grid of posed vertices."""
 _SLAB_VOXELS = 2**21
 
 
@@ -42,33 +42,33 @@ class Grid:
 
     @property
     def voxels(self) -> int:
-        """How many."""
+        """Number of voxels."""
         return self.size[0] * self.size[1] * self.size[2]
 
     def centres(self, axis: int) -> Floats:
-        """Voxel centres along x (0), y (1) or z (2), mm."""
+        """Return the voxel centres along x (0), y (1) or z (2), mm."""
         return self.origin_mm[axis] + (np.arange(self.size[axis]) + 0.5) * self.spacing_mm[axis]
 
     def rows(self, first: int, stop: int) -> "Grid":
-        """The voxels of some rows."""
+        """Return the grid of the rows from ``first`` to before ``stop``."""
         x, y, z = self.origin_mm
         return Grid((x, y + first * self.spacing_mm[1], z), self.spacing_mm, (self.size[0], stop - first, self.size[2]))
 
     def slabs(self) -> list[tuple[int, int]]:
-        """First row and the row after the last of slabs that are small enough to be worked on at once."""
+        """Return the row ranges (first, stop) of slabs that are small enough to process at once."""
         step = max(1, _SLAB_VOXELS // (self.size[0] * self.size[2]))
         return [(first, min(first + step, self.size[1])) for first in range(0, self.size[1], step)]
 
 
 def covering(low_mm: Floats, high_mm: Floats, spacing_mm: tuple[float, float, float]) -> Grid:
-    """The smallest grid that covers a box from its lowest corner (3,) on."""
+    """Return the smallest grid that starts at a box's lowest corner (3,) and covers the box."""
     size = np.maximum(np.ceil((high_mm - low_mm) / np.asarray(spacing_mm) - 1e-9), 1).astype(int)
     x, y, z = low_mm.tolist()
     return Grid((x, y, z), spacing_mm, (int(size[0]), int(size[1]), int(size[2])))
 
 
 def coarser(grid: Grid, step_mm: float) -> Grid:
-    """A grid of larger voxels that covers another and ends where it ends: a hand's mesh may be open beyond."""
+    """Return a grid of larger voxels that covers another and has the same end: a hand's mesh may be open beyond it."""
     high = np.array([o + n * s for o, n, s in zip(grid.origin_mm, grid.size, grid.spacing_mm, strict=True)])
     steps = (step_mm, step_mm, step_mm)
     size = covering(np.array(grid.origin_mm), high, steps).size
@@ -77,15 +77,15 @@ def coarser(grid: Grid, step_mm: float) -> Grid:
 
 
 def coverage(points_mm: Floats, triangles: NDArray[np.int32], grid: Grid, samples: int = 3) -> Block:
-    """Return the part of each voxel (R, D, C) that lies inside a mesh, 0 to 1.
+    """Return the fraction of each voxel (R, D, C) inside a mesh, 0 to 1.
 
-    The mesh must be closed wherever the grid's rows are: a section at any of their y is a closed curve.
+    The mesh must be closed over the range of the grid's rows: its section at any y of theirs is a closed curve.
 
     Args:
         points_mm: (V, 3)
-        triangles: (T, 3) vertex indices, all seen counter-clockwise from one side of the surface.
+        triangles: (T, 3) vertex indices, consistently oriented.
         grid: The voxels.
-        samples: Rays in x and in y through each voxel.
+        samples: Number of rays per voxel along x and along y.
     """
     rows, _, columns = grid.shape
     x, y = (
@@ -110,19 +110,19 @@ def coverage(points_mm: Floats, triangles: NDArray[np.int32], grid: Grid, sample
 
 @njit(cache=True)
 def _belongs(dx: int, dy: int) -> bool:  # pragma: no cover
-    """Whether a point on an edge along (dx, dy) counts as inside: so for exactly one of the two directions."""
+    """Whether a point on an edge along (dx, dy) counts as inside; true for exactly one of the two directions."""
     return dy > 0 or (dy == 0 and dx < 0)
 
 
 @njit(cache=True)
 def _cross(mesh: _Mesh, rays: tuple[_Whole, _Whole], count: _Count, crossings: _Crossings) -> None:  # pragma: no cover
-    """Count each ray's crossings with the surface; with room for them, write them down too.
+    """Count each ray's crossings with the surface, and store them if the arrays for them are not empty.
 
     Args:
         mesh: (V, 2) x and y in units, (V,) depths in voxels, (T, 3) triangles.
         rays: x and y of the rays, in units.
-        count: (Y, X), 0 before.
-        crossings: (Y, X) where each ray's begin, and room for all depths and senses.
+        count: (Y, X), initially 0.
+        crossings: (Y, X) start of each ray's crossings, and arrays for all depths and signs.
     """
     places, depth, triangles = mesh
     x, y = rays
@@ -137,7 +137,7 @@ def _cross(mesh: _Mesh, rays: tuple[_Whole, _Whole], count: _Count, crossings: _
         if area < 0:
             b, c, area, sign = c, b, -area, -1
         ax, ay, bx, by, cx, cy = places[a, 0], places[a, 1], places[b, 0], places[b, 1], places[c, 0], places[c, 1]
-        # What lies on an edge or a corner belongs to one of the triangles that meet there.
+        # A point on an edge or a corner belongs to exactly one of the triangles that meet there.
         least_u, least_v = 1 - _belongs(cx - bx, cy - by), 1 - _belongs(ax - cx, ay - cy)
         least_w = 1 - _belongs(bx - ax, by - ay)
         columns = np.searchsorted(x, min(ax, bx, cx)), np.searchsorted(x, max(ax, bx, cx), side="right")
@@ -158,7 +158,7 @@ def _cross(mesh: _Mesh, rays: tuple[_Whole, _Whole], count: _Count, crossings: _
 
 @njit(cache=True)
 def _fill(block: Block, samples: int, count: _Count, crossings: _Crossings) -> None:  # pragma: no cover
-    """Add to each voxel the parts of its rays between crossings where the winding number is not 0."""
+    """Add to each voxel the segments of its rays whose winding number is not 0."""
     rows, depths, columns = block.shape
     starts, hits, signs = crossings
     share = 1.0 / (samples * samples)
@@ -184,7 +184,7 @@ def _fill(block: Block, samples: int, count: _Count, crossings: _Crossings) -> N
 
 @njit(cache=True)
 def _sort(hits: Floats, signs: NDArray[np.int8], first: int, stop: int) -> None:  # pragma: no cover
-    """Sort one ray's crossings by depth; they are few."""
+    """Sort one ray's few crossings by depth (insertion sort)."""
     for n in range(first + 1, stop):
         hit, sign, m = hits[n], signs[n], n
         while m > first and hits[m - 1] > hit:
@@ -195,7 +195,7 @@ def _sort(hits: Floats, signs: NDArray[np.int8], first: int, stop: int) -> None:
 
 @njit(cache=True)
 def _add(line: Floats, start: float, stop: float) -> None:  # pragma: no cover
-    """Add a stretch of a ray to its voxels."""
+    """Add a segment of a ray to its voxels."""
     start, stop = max(start, 0.0), min(stop, float(len(line)))
     if stop <= start:
         return

@@ -527,7 +527,7 @@ def test_a_perspective_spec_has_the_phantom_of_an_orthographic_one():
         (1, PhantomOptions((1.0, 0.0, 1.0)), "spacing_mm: value"),
         (1, PhantomOptions((1.0, float("nan"), 1.0)), "spacing_mm: value"),
         (1, PhantomOptions((1.0, 1.0, 21.0)), "spacing_mm: value"),
-        (1, PhantomOptions((0.1, 0.1, 0.1)), "take larger voxels"),
+        (1, PhantomOptions((0.1, 0.1, 0.1)), "use larger voxels"),
         (1, PhantomOptions(oblique_deg=41), "oblique_deg: value 41"),
         (1, PhantomOptions(oblique_deg=float("nan")), "oblique_deg: value nan"),
     ],
