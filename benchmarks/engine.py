@@ -14,7 +14,7 @@ import numpy as np
 import psutil
 
 from synthgen.generator.engines.blender import BlenderEngine
-from synthgen.generator.engines.blender_process import keep_to_core, leave
+from synthgen.generator.engines.blender_process import exit_process, pin_to_core
 from synthgen.geometry import Camera
 
 MB = 2**20
@@ -56,7 +56,7 @@ def ellipsoid(case: Case):
 
 def measure(case: Case, frames: int, report, *, free: bool) -> None:
     if not free:
-        keep_to_core()
+        pin_to_core()
     vertices, triangles = ellipsoid(case)
     rng = np.random.default_rng(0)
     poses = [
@@ -80,7 +80,7 @@ def measure(case: Case, frames: int, report, *, free: bool) -> None:
     report.put((rate, f"{len(vertices)} vertices: {rate:6.1f} frames/s, {cpu / seconds:.2f} cores, {resident} MB"))
     report.close()
     report.join_thread()
-    leave(0)
+    exit_process(0)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 from scipy import ndimage
 
-from synthgen.generator.engines.blender_process import keep_to_core, leave
+from synthgen.generator.engines.blender_process import exit_process, pin_to_core
 from synthgen.generator.engines.raster import RasterEngine
 from synthgen.generator.pipeline import open_pipeline
 from synthgen.specs.files import load_spec
@@ -54,11 +54,11 @@ def main() -> None:
     parser.add_argument("--hands", type=int, default=1000, help="of hand and paper_hand each")
     parser.add_argument("--bodies", type=int, default=200, help="of body and paper_body each")
     options = parser.parse_args()
-    keep_to_core()
+    pin_to_core()
     counts = {"hand": options.hands, "paper_hand": options.hands, "body": options.bodies, "paper_body": options.bodies}
     kept = [compare(name, count) for name, count in counts.items()]
     sys.stdout.flush()
-    leave(0 if all(kept) else 1)
+    exit_process(0 if all(kept) else 1)
 
 
 if __name__ == "__main__":

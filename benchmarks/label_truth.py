@@ -200,6 +200,6 @@ def report(name: str, truth: Truth) -> bool:
 
 
 if __name__ == "__main__":
-    from synthgen.generator.engines.blender_process import leave
+    from synthgen.generator.engines.blender_process import exit_process
 
-    leave(0 if main() else 1)
+    exit_process(0 if main() else 1)

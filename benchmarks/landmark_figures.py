@@ -7,7 +7,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from synthgen.generator.engines.blender_process import leave
+from synthgen.generator.engines.blender_process import exit_process
 from synthgen.generator.exports.sample_pictures import landmark_figure
 from synthgen.generator.pipeline import open_pipeline
 from synthgen.specs.distributions import Constant
@@ -62,7 +62,7 @@ def main() -> None:
     for figure in FIGURES:
         path = draw(figure, out)
         print(f"{path}: {path.stat().st_size / 1000:.0f} kB")
-    leave(0)
+    exit_process(0)
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ import psutil
 
 from synthgen.datasets.plan import plan_shards
 from synthgen.generator.dataset.shards import write_shard
-from synthgen.generator.engines.blender_process import keep_to_core, leave
+from synthgen.generator.engines.blender_process import exit_process, pin_to_core
 from synthgen.generator.pipeline import open_pipeline
 from synthgen.specs.files import load_spec
 
@@ -84,9 +84,9 @@ if __name__ == "__main__":
     )
     options = parser.parse_args()
     if not options.workers:
-        keep_to_core()
+        pin_to_core()
     for name, count in (("hand", options.hands), ("body", options.bodies)):
         if count:
             (workers if options.workers else end_to_end)(name, count)
     sys.stdout.flush()
-    leave(0)
+    exit_process(0)

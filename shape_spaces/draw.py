@@ -50,7 +50,7 @@ class ShapeDrawer:
         for number, (group, places) in enumerate(zip(self._groups, self._places, strict=True)):
             own = np.flatnonzero(np.minimum(chosen, len(self._groups) - 1) == number)
             if len(own):
-                values[np.ix_(own, places)] = group.draw(streams.some(own))
+                values[np.ix_(own, places)] = group.draw(streams.select(own))
         return named(self._names, rounded(values, DECIMALS))
 
 

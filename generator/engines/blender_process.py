@@ -16,7 +16,7 @@ SCRATCH_PREFIX = "synthgen-"
 _ABANDONED_S = 3600.0
 
 
-def leave(code: int) -> NoReturn:
+def exit_process(code: int) -> NoReturn:
     """Exit a process that has imported bpy, with the right exit status.
 
     Blender crashes during interpreter shutdown if it was used outside the main thread.
@@ -28,7 +28,7 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def keep_to_core(rank: int = 0) -> int | None:
+def pin_to_core(rank: int = 0) -> int | None:
     """Pin this thread, and threads that it starts later, to a core that no other worker on this machine uses.
 
     Blender passes each frame through several threads that wait for one another, which is cheap on one core, and half as

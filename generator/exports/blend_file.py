@@ -215,7 +215,7 @@ def _add_camera(bpy: Any, camera: Camera, place: WorldPlacement) -> None:
         data.sensor_width = _SENSOR_MM
         data.lens = _SENSOR_MM * camera.distance_mm / across_mm
     seen = bpy.data.objects.new("Camera", data)
-    _stand(seen, place.camera_axes, place.camera_mm)
+    _set_transform(seen, place.camera_axes, place.camera_mm)
     bpy.context.scene.collection.objects.link(seen)
     bpy.context.scene.camera = seen
 
@@ -229,11 +229,11 @@ def _add_lights(bpy: Any, place: WorldPlacement) -> None:
         back = normalize(np.array([x, y, 1.0]))
         side = normalize(np.cross([0.0, 1, 0], back))
         local = np.stack([side, np.cross(back, side), back], axis=1)
-        _stand(sun, place.camera_axes @ local, place.camera_mm)
+        _set_transform(sun, place.camera_axes @ local, place.camera_mm)
         bpy.context.scene.collection.objects.link(sun)
 
 
-def _stand(thing: Any, axes: Floats, position_mm: Floats) -> None:
+def _set_transform(thing: Any, axes: Floats, position_mm: Floats) -> None:
     """Place an object by its axes (3, 3, columns) and its position in the world."""
     thing.rotation_mode = "QUATERNION"
     thing.rotation_quaternion = _quaternion(axes)

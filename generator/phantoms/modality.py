@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from synthgen.generator.phantoms.tissue import (
     Joints,
+    Material,
     Solid,
-    Stuff,
     body_bones,
     chest,
     hand_bones,
@@ -25,11 +25,11 @@ from synthgen.randomness.seeding import stream
 
 AIR_HU = -1000
 _HU_RANGE = (-1024, 3071)
-_BONE_CT = Stuff(core=280.0, rind=1150.0, thickness=0.35, keep_mm=3.0)
-_SKULL_CT = Stuff(core=35.0, rind=950.0, thickness=0.1, keep_mm=3.0)
-_LUNGS_CT = Stuff(core=-860.0, rind=-700.0, thickness=0.1, keep_mm=15.0)
-_HEART_CT = Stuff(core=45.0, rind=40.0, thickness=0.1, keep_mm=15.0)
-_BONE_MR = Stuff(core=700.0, rind=70.0, thickness=0.25, keep_mm=3.5)
+_BONE_CT = Material(core=280.0, rind=1150.0, thickness=0.35, keep_mm=3.0)
+_SKULL_CT = Material(core=35.0, rind=950.0, thickness=0.1, keep_mm=3.0)
+_LUNGS_CT = Material(core=-860.0, rind=-700.0, thickness=0.1, keep_mm=15.0)
+_HEART_CT = Material(core=45.0, rind=40.0, thickness=0.1, keep_mm=15.0)
+_BONE_MR = Material(core=700.0, rind=70.0, thickness=0.25, keep_mm=3.5)
 _SPECKLE_CLEAR_MM = 5.0
 """Minimum distance of speckle from the silhouette, so that it does not become part of it."""
 _CT_COARSE_MM, _MR_COARSE_MM = 6.0, 2.0
@@ -192,8 +192,8 @@ def _speckle(subject: Subject, inside: NDArray[np.bool_], grid: Grid) -> list[So
     rows, columns = places[:, 1].astype(int), places[:, 0].astype(int)
     free = np.flatnonzero(clear[rows, columns] > _SPECKLE_CLEAR_MM + radii.max(axis=1))[:wanted]
     centres = np.array(grid.origin_mm) + places * grid.spacing_mm
-    stuffs = [Stuff(bright[n], bright[n], 0.5, 0.0) for n in free]
-    return [Solid(centres[n], np.eye(3), radii[n], stuff) for n, stuff in zip(free, stuffs, strict=True)]
+    materials = [Material(bright[n], bright[n], 0.5, 0.0) for n in free]
+    return [Solid(centres[n], np.eye(3), radii[n], material) for n, material in zip(free, materials, strict=True)]
 
 
 def _overlap(grid: Grid, axis: int, span_mm: tuple[float, float]) -> Floats:

@@ -61,7 +61,7 @@ class Phantom:
 
 
 @dataclass(frozen=True)
-class Lie:
+class PatientPosition:
     """A subject's position and orientation in the scanner."""
 
     up: str
@@ -79,7 +79,7 @@ class _Acquired:
     grid: Grid
     block: NDArray[np.int16]
     """(R, D, C) voxels of the grid."""
-    lie: Lie
+    position: PatientPosition
     order: tuple[int, int, int] = (0, 1, 2)
     """Order of the axes x, y and depth in the file."""
     flips: tuple[bool, bool, bool] = (False, False, False)
@@ -120,11 +120,11 @@ def make_phantom(scene: Scene, index: int, options: PhantomOptions | None = None
     subject = Subject(points, scene.triangles, Joints(model, posed.points_mm), scene.spec.seed, index)
     side = "" if is_body else scene.spec.side
     scan = _scan_body(subject, options) if is_body else _scan_hand(subject, side, posed.camera, options)
-    affine = _affine(scan.grid, scan.lie)
+    affine = _affine(scan.grid, scan.position)
     places = zip(scene.spec.landmarks.names, posed.labels.landmarks_mm, strict=True)
     landmarks = _landmarks(dict(places), scan.grid, affine)
     voxels, affine = stored_as(scan.block.transpose(2, 0, 1), affine, scan.order, scan.flips)
-    return Phantom(voxels, affine, landmarks, side, scan.lie.up, scan.lie.viewed_from)
+    return Phantom(voxels, affine, landmarks, side, scan.position.up, scan.position.viewed_from)
 
 
 def checked(options: PhantomOptions) -> PhantomOptions:
@@ -152,9 +152,9 @@ def _scan_body(subject: Subject, options: PhantomOptions) -> _Acquired:
     low, high = subject.points_mm.min(axis=0), subject.points_mm.max(axis=0)
     low[0], high[0] = min(low[0], table.sides_mm[0]), max(high[0], table.sides_mm[1])
     high[2] = table.plates_mm[1][1]
-    grid = _affordable(covering(low - air[0], high + air[1], options.spacing_mm or BODY_SPACING_MM))
-    lie = _lie(subject, (("S", "A"),), 0.0)
-    return _Acquired(grid, ct_volume(subject, grid, table), lie, (0, 2, 1), (False, False, True))
+    grid = _check_size(covering(low - air[0], high + air[1], options.spacing_mm or BODY_SPACING_MM))
+    position = _draw_position(subject, (("S", "A"),), 0.0)
+    return _Acquired(grid, ct_volume(subject, grid, table), position, (0, 2, 1), (False, False, True))
 
 
 def _scan_hand(subject: Subject, side: str, camera: Camera, options: PhantomOptions) -> _Acquired:
@@ -166,11 +166,12 @@ def _scan_hand(subject: Subject, side: str, camera: Camera, options: PhantomOpti
     low, high = near.min(axis=0) - rng.uniform((10, 8, 25), (30, 25, 45)), near.max(axis=0) + rng.uniform(8, 25, 3)
     high[1] = cut
     low[1] = cut - np.ceil((cut - low[1]) / spacing[1]) * spacing[1]
-    grid = _affordable(covering(low, high, spacing))
-    return _Acquired(grid, mr_volume(subject, grid), _lie(subject, _hand_ways(side), options.oblique_deg))
+    grid = _check_size(covering(low, high, spacing))
+    position = _draw_position(subject, _hand_orientations(side), options.oblique_deg)
+    return _Acquired(grid, mr_volume(subject, grid), position)
 
 
-def _affordable(grid: Grid) -> Grid:
+def _check_size(grid: Grid) -> Grid:
     if grid.voxels > MAX_VOXELS:
         text = " x ".join(str(size) for size in grid.size)
         msg = f"spacing_mm: value {grid.spacing_mm} makes {text} voxels, more than {MAX_VOXELS}; use larger voxels"
@@ -178,7 +179,7 @@ def _affordable(grid: Grid) -> Grid:
     return grid
 
 
-def _hand_ways(side: str) -> tuple[tuple[str, str], ...]:
+def _hand_orientations(side: str) -> tuple[tuple[str, str], ...]:
     """Return the possible directions of the fingers and of the back of the hand.
 
     These are: over the head of a prone patient; palm down beside a supine one; palm against the thigh.
@@ -186,21 +187,21 @@ def _hand_ways(side: str) -> tuple[tuple[str, str], ...]:
     return ("S", "P"), ("I", "A"), ("I", "L" if side == "left" else "R")
 
 
-def _lie(subject: Subject, ways: tuple[tuple[str, str], ...], oblique_deg: float) -> Lie:
+def _draw_position(subject: Subject, orientations: tuple[tuple[str, str], ...], oblique_deg: float) -> PatientPosition:
     """Draw a subject's orientation from some pairs (up, viewed from), its position, and its oblique rotation."""
     rng = subject.rng("lie")
-    (up, viewed_from), angle = ways[rng.integers(len(ways))], rng.uniform(0, radians(oblique_deg))
+    (up, viewed_from), angle = orientations[rng.integers(len(orientations))], rng.uniform(0, radians(oblique_deg))
     x, y, z = normalize(rng.normal(size=3))
     turn = np.array(about((x, y, z), angle)) @ view_turn(up, viewed_from)
-    return Lie(up, viewed_from, turn, rng.uniform(-80, 80, 3))
+    return PatientPosition(up, viewed_from, turn, rng.uniform(-80, 80, 3))
 
 
-def _affine(grid: Grid, lie: Lie) -> Floats:
+def _affine(grid: Grid, position: PatientPosition) -> Floats:
     """Return the affine from a grid's voxels (x, y, z, 1) to LPS mm, rounded to float32 as in NIfTI."""
     spacing, size = np.array(grid.spacing_mm), np.array(grid.size)
     affine = np.eye(4)
-    affine[:3, :3] = lie.turn * spacing
-    affine[:3, 3] = lie.centre_mm - affine[:3, :3] @ ((size - 1) / 2)
+    affine[:3, :3] = position.turn * spacing
+    affine[:3, 3] = position.centre_mm - affine[:3, :3] @ ((size - 1) / 2)
     return affine.astype(np.float32).astype(np.float64)
 
 

@@ -21,7 +21,7 @@ _ROUNDING = 0.6
 
 
 @dataclass(frozen=True)
-class Stuff:
+class Material:
     """The material of a solid: the voxel values of its core and of the rind around it."""
 
     core: float
@@ -41,7 +41,7 @@ class Solid:
     """(3, 3) unit rows."""
     radii_mm: Floats
     """(3,) along the axes."""
-    stuff: Stuff
+    material: Material
     cylinder: bool = False
 
 
@@ -69,59 +69,59 @@ _SPINE = ("root", "spine04", "spine03", "spine02", "spine01", "neck01", "neck02"
 """Chain of the spine's bones. `_SIDED` lists the other bones as (from, to, ratio of radius to length)."""
 
 
-def body_bones(joints: Joints, stuff: Stuff) -> Iterator[Solid]:
+def body_bones(joints: Joints, material: Material) -> Iterator[Solid]:
     """Yield the long bones, hands and spine of a whole body."""
-    yield from _spine(joints, stuff)
+    yield from _spine(joints, material)
     for side in ("L", "R"):
         for start, end, ratio in _SIDED:
             first = start if start in _SPINE else f"{start}.{side}"
-            yield rod(joints[first], joints[f"{end}.{side}"], ratio, stuff)
-        yield from hand_bones(joints, stuff, side)
+            yield rod(joints[first], joints[f"{end}.{side}"], ratio, material)
+        yield from hand_bones(joints, material, side)
 
 
-def hand_bones(joints: Joints, stuff: Stuff, side: str) -> Iterator[Solid]:
+def hand_bones(joints: Joints, material: Material, side: str) -> Iterator[Solid]:
     """Yield the bones of forearm, wrist, metacarpals and phalanges."""
     elbow, wrist = joints[f"lowerarm01.{side}"], joints[f"wrist.{side}"]
     breadth = joints[f"finger2-1.{side}"] - joints[f"finger5-1.{side}"]
-    yield rod(elbow + 0.09 * breadth, wrist + 0.17 * breadth, 0.03, stuff)
-    yield rod(elbow - 0.09 * breadth, wrist - 0.17 * breadth, 0.025, stuff)
+    yield rod(elbow + 0.09 * breadth, wrist + 0.17 * breadth, 0.03, material)
+    yield rod(elbow - 0.09 * breadth, wrist - 0.17 * breadth, 0.025, material)
     bases = [joints[f"metacarpal{n}.{side}"] for n in range(1, 5)]
     along, wide = np.mean(bases, axis=0) - wrist, float(np.linalg.norm(breadth))
     radii = np.array([0.4, 0.2, 0.3]) * wide
-    yield Solid(wrist + 0.5 * along, _axes_along(normalize(along), breadth), radii, stuff)
+    yield Solid(wrist + 0.5 * along, _axes_along(normalize(along), breadth), radii, material)
     for n in range(1, 6):
         first, second, third = (joints[f"finger{n}-{m}.{side}"] for m in (1, 2, 3))
         if n > 1:
-            yield rod(bases[n - 2], first, 0.075, stuff)
+            yield rod(bases[n - 2], first, 0.075, material)
         phalanges = (first, second), (second, third), (third, third + 0.6 * (third - second))
         for m, ((start, end), ratio) in enumerate(zip(phalanges, (0.1, 0.13, 0.17), strict=True), 1):
-            yield _amid(rod(start, end, ratio, stuff), joints.flesh(f"finger{n}-{m}.{side}"))
+            yield _centred(rod(start, end, ratio, material), joints.flesh(f"finger{n}-{m}.{side}"))
 
 
-def _amid(bone: Solid, flesh_mm: Floats) -> Solid:
+def _centred(bone: Solid, flesh_mm: Floats) -> Solid:
     """Shift a bone sideways towards the centre of its flesh (N, 3): the rig's joints are near the back of a finger."""
     off = bone.axes @ (flesh_mm.mean(axis=0) - bone.centre_mm)
     return replace(bone, centre_mm=bone.centre_mm + 0.7 * off[:2] @ bone.axes[:2])
 
 
-def _spine(joints: Joints, stuff: Stuff) -> Iterator[Solid]:
+def _spine(joints: Joints, material: Material) -> Iterator[Solid]:
     points = np.array([joints[name] for name in _SPINE])
     length = float(np.linalg.norm(points[-1] - points[0]))
     back = chest_axes(joints)[1]
     points[1:6] += 0.035 * length * back
     for n in range(len(points) - 1):
         thick = (0.028 if n < 5 else 0.02) * length
-        yield rod(points[n], points[n + 1], thick / float(np.linalg.norm(points[n + 1] - points[n])), stuff)
+        yield rod(points[n], points[n + 1], thick / float(np.linalg.norm(points[n + 1] - points[n])), material)
 
 
-def rod(start_mm: Floats, end_mm: Floats, ratio: float, stuff: Stuff) -> Solid:
+def rod(start_mm: Floats, end_mm: Floats, ratio: float, material: Material) -> Solid:
     """Return a bone from joint to joint; ``ratio`` is that of its radius to its length."""
     along = end_mm - start_mm
     length = float(np.linalg.norm(along))
     radius = ratio * length
     axes = _axes_along(along / length)
     radii = np.array([radius, radius, length / 2])
-    return Solid((start_mm + end_mm) / 2, axes, radii, stuff, cylinder=True)
+    return Solid((start_mm + end_mm) / 2, axes, radii, material, cylinder=True)
 
 
 def chest_axes(joints: Joints) -> Floats:
@@ -132,7 +132,7 @@ def chest_axes(joints: Joints) -> Floats:
     return np.stack([left, np.cross(up, left), up])
 
 
-def chest(joints: Joints, lungs: Stuff, heart: Stuff) -> Iterator[Solid]:
+def chest(joints: Joints, lungs: Material, heart: Material) -> Iterator[Solid]:
     """Yield two lungs and a heart."""
     axes = chest_axes(joints)
     left, back, up = axes
@@ -146,7 +146,7 @@ def chest(joints: Joints, lungs: Stuff, heart: Stuff) -> Iterator[Solid]:
     yield Solid(middle + half * (0.12 * left - 0.2 * back - 0.2 * up), axes, radii, heart)
 
 
-def skull(joints: Joints, stuff: Stuff) -> Solid:
+def skull(joints: Joints, material: Material) -> Solid:
     """Return the brain with its rind of bone, inside the part of the head above the eyes."""
     left = normalize(joints["eye.L"] - joints["eye.R"])
     eyes = (joints["eye.L"] + joints["eye.R"]) / 2
@@ -157,7 +157,7 @@ def skull(joints: Joints, stuff: Stuff) -> Solid:
     places = places[places[:, 2] > 0]
     low, high = places.min(axis=0), places.max(axis=0)
     low[2] = -0.2 * high[2]
-    return Solid(eyes + (low + high) / 2 @ axes, axes, 0.47 * (high - low), stuff)
+    return Solid(eyes + (low + high) / 2 @ axes, axes, 0.47 * (high - low), material)
 
 
 def smooth_noise(rng: np.random.Generator, grid: Grid, wavelength_mm: float) -> Block:
@@ -238,9 +238,9 @@ def paint(values: Block, skin_mm: Block, grid: Grid, solids: Iterable[Solid]) ->
         if (low < high).all():
             start = origin + (low + 0.5) * spacing - solid.centre_mm
             box = (slice(low[1], high[1]), slice(low[2], high[2]), slice(low[0], high[0]))
-            stuff = solid.stuff
-            rind_mm = stuff.thickness * float(solid.radii_mm.min())
-            numbers = (solid.cylinder, stuff.core, stuff.rind, rind_mm, stuff.keep_mm)
+            material = solid.material
+            rind_mm = material.thickness * float(solid.radii_mm.min())
+            numbers = (solid.cylinder, material.core, material.rind, rind_mm, material.keep_mm)
             _paint(values[box], skin_mm[box], start, spacing, (solid.axes, solid.radii_mm, numbers))
 
 

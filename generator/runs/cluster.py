@@ -28,7 +28,7 @@ from distributed.core import Status
 
 import synthgen
 from synthgen.errors import ClusterError, SynthgenError
-from synthgen.generator.engines.blender_process import keep_to_core, leave
+from synthgen.generator.engines.blender_process import exit_process, pin_to_core
 from synthgen.generator.runs.options import RunOptions
 from synthgen.generator.runs.progress import Board, Listener
 from synthgen.generator.runs.worker import PipelineHolder, ShardOutcome, ShardTask, Stopped, Watch, render_shard
@@ -295,7 +295,7 @@ def _holder(worker: Worker) -> PipelineHolder:
     if holder is None:
         holder = PipelineHolder()
         worker.synthgen_holder = holder  # type: ignore[attr-defined]
-        keep_to_core()
+        pin_to_core()
         atexit.register(_leave, holder)
     return holder
 
@@ -304,4 +304,4 @@ def _leave(holder: PipelineHolder) -> None:
     if holder.lock.acquire(timeout=_CLOSE_S / 2):
         with contextlib.suppress(Exception):
             holder.close()
-    leave(0)
+    exit_process(0)

@@ -23,12 +23,12 @@ _SCRATCH_BYTES = 16_000_000
 _RENDER_TIMEOUT_S = 120
 _BLENDER = """
 from synthgen.generator.engines.blender import BlenderEngine
-from synthgen.generator.engines.blender_process import leave
+from synthgen.generator.engines.blender_process import exit_process
 from synthgen.generator.runs.doctor import render_triangle
 depth = render_triangle(BlenderEngine)
 import bpy
 print("bpy", bpy.app.version_string, "depth", depth, flush=True)
-leave(0)
+exit_process(0)
 """
 _RASTER = """
 import numba

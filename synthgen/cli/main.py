@@ -96,9 +96,9 @@ def _complain(text: str, status: int = 2) -> int:
 
 def _leave(status: int) -> NoReturn:
     if "bpy" in sys.modules:
-        from synthgen.generator.engines.blender_process import leave
+        from synthgen.generator.engines.blender_process import exit_process
 
-        leave(status)
+        exit_process(status)
     gc.freeze()  # the memory goes back as a whole; a last search of it for garbage would cost a tenth to half a second
     sys.exit(status)
 

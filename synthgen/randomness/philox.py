@@ -221,11 +221,11 @@ def fill_normals(state: States, out: NDArray[np.float32]) -> None:  # pragma: no
         cell = np.int64(half >> np.uint64(_WITHIN_BITS))
         out[i] = _EDGE[cell] + _WIDTH[cell] * (np.float32(half & _WITHIN) * _WITHIN_UNIT)
         if cell == 0 or cell == _CELLS - 1:  # numba would build a set for `in`
-            out[i] = _beyond(state) if cell else -_beyond(state)
+            out[i] = _upper_tail(state) if cell else -_upper_tail(state)
 
 
 @njit(cache=True, nogil=True)
-def _beyond(state: States) -> Any:  # pragma: no cover
+def _upper_tail(state: States) -> Any:  # pragma: no cover
     """Draw a normal variate from the upper tail (Marsaglia 1964, *Generating a variable from the tail*)."""
     while True:
         over = -math.log1p(-next_double(state)) / _TAIL

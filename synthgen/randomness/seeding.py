@@ -67,7 +67,7 @@ class Streams:
         """Yield the stream of each sample, for parameters that cannot be drawn for all samples at once."""
         return (Stream(self.seed, index, self.name) for index in self.indices)
 
-    def some(self, places: Iterable[int]) -> "Streams":
+    def select(self, places: Iterable[int]) -> "Streams":
         """Return the streams of the samples at these positions."""
         return replace(self, indices=tuple(self.indices[place] for place in places))
 

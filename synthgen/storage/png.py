@@ -45,7 +45,7 @@ def read_mask_png(data: bytes) -> NDArray[np.bool_]:
     width, _, _ = size = _header(data, 1)
     rows = _own_rows(data, size, _NO_FILTER)
     if rows is None:
-        return _by_library(data, "1").astype(bool)
+        return _read_with_pillow(data, "1").astype(bool)
     return np.unpackbits(rows, axis=1, count=width).view(np.bool_)
 
 
@@ -54,7 +54,7 @@ def read_depth_png(data: bytes) -> NDArray[np.uint16]:
     size = _header(data, 16)
     rows = _own_rows(data, size, _UP_FILTER)
     if rows is None:
-        return _by_library(data, "I;16").astype(np.uint16)
+        return _read_with_pillow(data, "I;16").astype(np.uint16)
     whole = np.add.accumulate(rows, axis=0, dtype=np.uint8)
     return whole.view(">u2").astype(np.uint16)
 
@@ -108,7 +108,7 @@ def _own_rows(data: bytes, size: tuple[int, int, int], row_filter: int) -> NDArr
     return np.ascontiguousarray(rows[:, 1:]) if (rows[:, 0] == row_filter).all() else None
 
 
-def _by_library(data: bytes, mode: str) -> NDArray[np.generic]:
+def _read_with_pillow(data: bytes, mode: str) -> NDArray[np.generic]:
     """Read a PNG that another program wrote; its size has been checked."""
     from PIL import Image  # noqa: PLC0415 (our own files do not need it)
 

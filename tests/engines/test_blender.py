@@ -1,4 +1,4 @@
-"""The Blender engine against an independent z-buffer, and its manners towards the process."""
+"""The Blender engine against an independent z-buffer, and its side effects on the process."""
 
 import os
 import signal
@@ -134,7 +134,7 @@ def test_other_mistakes_are_refused(square):
         newer.render(vertices, camera)
 
 
-def test_failed_frame_is_an_error_in_one_line_and_never_the_frame_before(square):
+def test_failed_frame_is_an_error_of_one_line_and_never_the_previous_frame(square):
     engine, vertices, camera = square
     engine.render(vertices, camera)
     engine._path.mkdir()  # where Blender cannot write its image
@@ -145,7 +145,7 @@ def test_failed_frame_is_an_error_in_one_line_and_never_the_frame_before(square)
     assert np.isfinite(engine.render(vertices, camera)).all()
 
 
-def test_frame_that_cycles_gave_up_is_an_error(square):
+def test_unfinished_frame_is_an_error(square):
     engine, vertices, camera = square
     # The holes of an unfinished frame, made with a world that lets the light through.
     engine._bpy.context.scene.render.film_transparent = True
@@ -198,11 +198,11 @@ RENDER = """
 import sys, threading
 import numpy as np
 from synthgen.generator.engines.blender import BlenderEngine
-from synthgen.generator.engines.blender_process import keep_to_core, leave
+from synthgen.generator.engines.blender_process import exit_process, pin_to_core
 from synthgen.geometry import Camera
 
 def work():
-    keep_to_core(5)
+    pin_to_core(5)
     engine = BlenderEngine(np.array([[0, 1, 2]]), 3, 24, 16, "orthographic")
     vertices = np.array([[-8.75, -9, 90], [9.25, -9, 90], [9.25, 9, 90]], dtype=np.float32)
     print(np.isfinite(engine.render(vertices, Camera("orthographic", 24, 16, (1.0, 1.0), 100.0))).sum())
@@ -210,8 +210,8 @@ def work():
 """
 
 
-def test_engine_works_in_a_thread_and_leave_gives_the_true_status():
-    child = run(RENDER + "thread = threading.Thread(target=work)\nthread.start()\nthread.join()\nleave(7)\n")
+def test_engine_works_in_a_thread_and_exit_process_keeps_the_status():
+    child = run(RENDER + "thread = threading.Thread(target=work)\nthread.start()\nthread.join()\nexit_process(7)\n")
     assert (child.returncode, child.stdout, child.stderr) == (7, "136\n", "")
 
 
@@ -243,13 +243,13 @@ def test_memory_is_flat(square):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems do not let a process choose its core")
-def test_each_worker_keeps_to_a_core_of_its_own_until_none_is_left(tmp_path):
+def test_each_worker_is_pinned_to_another_core_until_none_is_free(tmp_path):
     code = """
 import os, threading
-from synthgen.generator.engines.blender_process import keep_to_core
+from synthgen.generator.engines.blender_process import pin_to_core
 
 def work():
-    core = keep_to_core(1)
+    core = pin_to_core(1)
     both = [os.sched_getaffinity(thread) for thread in (0, os.getpid())]
     taken.append((core, core is None or both == [{core}, {core}]))
 

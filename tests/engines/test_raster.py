@@ -72,7 +72,7 @@ def test_a_triangle_is_that_of_exact_arithmetic(points, depths):
 
 @examples(150)
 @given(st.lists(st.tuples(triangle, st.tuples(depth, depth, depth)), min_size=2, max_size=5))
-def test_of_many_the_nearest_is_seen(many):
+def test_the_nearest_of_many_triangles_is_rendered(many):
     image = draw([p for points, _ in many for p in points], [d for _, depths in many for d in depths])
     alone = np.min([draw(points, depths) for points, depths in many], axis=0)
 
@@ -130,7 +130,7 @@ far = st.one_of(coordinate, st.floats(-1e7, 1e7), st.floats(-1e12, 1e12), st.sam
 
 @examples(300)
 @given(st.tuples(st.tuples(far, far), st.tuples(far, far), st.tuples(far, far)))
-def test_huge_triangles_are_cut_where_nobody_sees_it(points):
+def test_huge_triangles_are_clipped_without_a_visible_difference(points):
     image = draw(points, (5.0, 5.0, 5.0))
     a, b, c = ((Fraction(x), Fraction(y)) for x, y in points)
     if edge(a, b, c) < 0:
@@ -240,7 +240,7 @@ def test_wrong_meshes_are_refused():
 
 @pytest.mark.bpy
 @pytest.mark.slow
-def test_its_pixels_are_blenders():
+def test_raster_pixels_equal_blenders():
     """A few samples of each built-in spec; benchmarks/engines.py compares a thousand."""
     command = [sys.executable, "-m", "benchmarks.engines", "--hands", "40", "--bodies", "10"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)

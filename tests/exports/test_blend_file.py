@@ -1,4 +1,4 @@
-"""The exported Blender scene, opened in another process: its own armature and camera give the sample again."""
+"""The exported Blender scene, opened in another process: its armature and camera reproduce the sample."""
 
 import json
 import subprocess
@@ -37,7 +37,7 @@ OPEN = """
 import sys
 import bpy
 import numpy as np
-from synthgen.generator.engines.blender_process import leave
+from synthgen.generator.engines.blender_process import exit_process
 
 folder, *names = sys.argv[1:]
 for name in names:
@@ -81,13 +81,13 @@ for name in names:
         lit=pixels[..., :3].max(),
         about=scene["synthgen"],
     )
-leave(0)
+exit_process(0)
 """
 
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
-    """Every file as (scene, index, what another process found in it, the pipeline's own depth)."""
+    """Each file as (scene, index, contents found by another process, the pipeline's depth)."""
     folder = tmp_path_factory.mktemp("blend")
     cases = []
     for n, (name, changes, indices) in enumerate(FILES):

@@ -21,7 +21,7 @@ from synthgen.generator.phantoms.folder import make_phantoms, markups
 from synthgen.generator.phantoms.modality import AIR_HU, Subject, draw_table
 from synthgen.generator.phantoms.nifti_writer import stored_as, write_nifti
 from synthgen.generator.phantoms.phantom import PhantomOptions, as_scanned, make_phantom, phantom_scene, view_turn
-from synthgen.generator.phantoms.tissue import Joints, Solid, Stuff, paint
+from synthgen.generator.phantoms.tissue import Joints, Material, Solid, paint
 from synthgen.generator.phantoms.voxelize import UNITS_PER_MM, Grid, coarser, coverage, covering
 from synthgen.geometry import Camera
 from synthgen.specs.files import load_spec
@@ -30,7 +30,7 @@ from synthgen.specs.spec import Spec, resolve
 FLIPS = list(itertools.product((False, True), repeat=3))
 HU_THRESHOLD = -400
 BODY = 2
-"""A small one."""
+"""Index of a small body."""
 STEP = st.floats(0.8, 4)
 
 
@@ -144,7 +144,7 @@ def test_slabs_are_the_whole_and_coarser_grids_end_where_the_finer_end():
 def test_solids_have_their_size_and_a_rind(cylinder):
     grid = Grid((-20.0, -20.0, -20.0), (0.5, 0.5, 0.5), (80, 80, 80))
     axes, _ = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))
-    solid = Solid(np.zeros(3), axes, np.array([6.0, 6.0, 15.0]), Stuff(15, 20, 0.5, 2.0), cylinder=cylinder)
+    solid = Solid(np.zeros(3), axes, np.array([6.0, 6.0, 15.0]), Material(15, 20, 0.5, 2.0), cylinder=cylinder)
     values, skin = np.zeros(grid.shape, dtype=np.float32), np.full(grid.shape, 9, dtype=np.float32)
     skin[:, :, :30] = 2
     paint(values, skin, grid, [solid])
@@ -378,7 +378,7 @@ def test_sides_and_directions_are_the_patients(paper_body, hands):
     assert len(ways) > 1
 
 
-def test_hands_lie_in_three_ways_and_as_oblique_as_told(hands):
+def test_hands_have_three_orientations_and_the_requested_obliqueness(hands):
     scene, lateral = hands[0][0], None
     angles, ways = [], set()
     for index in range(10):
@@ -532,7 +532,7 @@ def test_a_perspective_spec_has_the_phantom_of_an_orthographic_one():
         (1, PhantomOptions(oblique_deg=float("nan")), "oblique_deg: value nan"),
     ],
 )
-def test_what_cannot_be_made_is_said_in_a_line(tmp_path, n, options, text):
+def test_invalid_options_are_errors_of_one_line(tmp_path, n, options, text):
     with pytest.raises(SynthgenError, match=text) as error:
         make_phantoms(load_spec("paper_hand"), n, tmp_path / "out", options)
     assert "\n" not in str(error.value)

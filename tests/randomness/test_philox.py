@@ -61,6 +61,6 @@ def test_normal_numbers_that_follow_each_other_are_independent():
         assert abs(np.corrcoef(drawn[:-step], drawn[step:])[0, 1]) < 4e-3
 
 
-def test_sequences_that_are_asked_for_another_number_complain():
+def test_sequences_refuse_a_wrong_count():
     with pytest.raises(ValueError, match=r"n: value 5 .*; use 6"):
         sequences(0, [0, 1, 2], "x").each(2).random(5)

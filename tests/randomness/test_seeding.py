@@ -51,7 +51,7 @@ def test_compiled_uniforms_are_those_of_numpys_generators(seed, many, name, para
 
     assert streams.uniforms(codes, place).tolist() == expected
     assert [one.at("x").random() for one in streams.each()] == [Stream(seed, i, name).at("x").random() for i in many]
-    assert streams.some([0]).uniforms(codes, place).tolist() == expected[:1]
+    assert streams.select([0]).uniforms(codes, place).tolist() == expected[:1]
 
 
 def test_substreams_are_uniform_and_independent():
@@ -90,13 +90,13 @@ def test_a_draw_does_not_depend_on_what_is_drawn_with_it(seed, many):
     assert together.tolist() == [table.draw(Streams(seed, (index,), "s"))[0].tolist() for index in many]
 
 
-def test_numbers_drawn_across_samples_are_one_for_each():
+def test_draws_across_samples_refuse_a_wrong_count():
     with pytest.raises(ValueError, match=r"n: value 3 .*; use 2"):
         Streams(0, (1, 2), "s").at(5).random(3)
 
 
 @given(seeds, indices)
-def test_a_further_parameter_moves_no_other_draw(seed, index):
+def test_an_additional_parameter_changes_no_other_draw(seed, index):
     parts = {f"p{i}": distribution(kind) for i, kind in enumerate(KINDS)}
     more = {"first": distribution(KINDS[1]), **parts, "last": distribution(KINDS[2])}
 
