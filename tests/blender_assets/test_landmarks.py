@@ -166,7 +166,7 @@ def test_what_a_model_lacks_is_refused_in_one_line(landmarks, model, kind, names
         (),
     ],
 )
-def test_a_set_that_makes_no_sense_is_refused(marks):
+def test_an_invalid_landmark_set_is_refused(marks):
     with pytest.raises(ValueError, match="landmark"):
         LandmarkSet.model_validate({"model": "body", "landmarks": marks})
 
@@ -412,7 +412,7 @@ def test_a_finger_before_the_bones_end_hides_it():
         assert labels.visible.tolist() == [True, True, visible, True, True]
 
 
-def test_what_goes_wrong_with_a_share_is_told_with_its_fix():
+def test_errors_about_a_share_name_the_fix():
     marks = built_in("fingertip_bones").landmarks
     for changes, texts in (
         ({"share": None}, ["landmark thumb_bone", "towards and share go together", "add share"]),

@@ -143,7 +143,7 @@ def test_a_model_is_unpacked_when_the_cache_is_empty(tmp_path, monkeypatch, hand
 
 
 @pytest.mark.parametrize("name", ["hand", "body"])
-def test_models_survive_the_disk(name, tmp_path):
+def test_model_save_and_load_round_trip(name, tmp_path):
     model = ensure_model(name)
     save_model(model, tmp_path / "a.npz")
     again = load_model(tmp_path / "a.npz")

@@ -147,7 +147,7 @@ def test_a_finger_pushed_through_another_is_found(hand):
 
 @pytest.mark.bpy
 @pytest.mark.slow
-def test_fingers_hardly_ever_pass_through_each_other_by_blenders_judgement():
+def test_fingers_rarely_intersect_according_to_blender():
     import bpy  # noqa: F401  # mathutils comes with it
 
     from benchmarks.pose_coverage import OverlapJudge, spread_deg
@@ -177,7 +177,7 @@ def test_a_space_without_a_possible_pose_says_so():
 
 
 @pytest.mark.parametrize("name", ["hand", "body"])
-def test_recipes_are_independent_of_count_and_can_be_made_again(name):
+def test_recipes_are_independent_of_count_and_reproducible(name):
     spec = load_spec(name)
     one, other = Scene(spec), Scene(spec.model_copy(update={"count": 7}))
     for index in (0, 3, 123_456):

@@ -98,7 +98,7 @@ def test_a_shape_lies_within_a_groups_bounds_and_has_the_spaces_keys(hand, space
 
 
 @given(space=spaces, extra=bounded(), seed=seeds, index=indices)
-def test_adding_a_target_moves_no_other_draw(hand, space, extra, seed, index):
+def test_adding_a_target_changes_no_other_draw(hand, space, extra, seed, index):
     more = space_of(*[one.model_dump() for one in space.groups], targets={
         **{name: one.model_dump() for name, one in space.targets.items()}, "measure-wrist-circ-incr": extra,
     })  # fmt: skip
@@ -251,7 +251,7 @@ def test_coverage_wants_both_percentiles_and_the_mean():
     assert not passes(mean=1679)
 
 
-def test_the_benchmark_says_where_it_looked_for_the_survey(tmp_path, monkeypatch, capsys):
+def test_the_benchmark_names_the_expected_path_of_the_survey(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["shape_coverage", "--data", str(tmp_path)])
 
     assert shape_coverage.main() == 2

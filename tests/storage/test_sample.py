@@ -27,7 +27,7 @@ def depths(low: float = 100, high: float = 2000):
 
 
 @given(depths(), st.sampled_from([10.0, 20.0, 33.3, 34.0]))
-def test_depth_comes_back_to_half_a_step_and_the_background_exactly(depth, steps):
+def test_depth_round_trip_is_within_half_a_step_and_exact_for_the_background(depth, steps):
     near = nearest_depth(depth, steps)
     code = encode_depth(depth, near, steps)
     back = decode_depth(code, near, steps)
@@ -64,7 +64,7 @@ def test_normalized_depth_has_zero_mean_unit_deviation_and_background_3(depth):
         assert abs(normalized[hit].std(dtype=np.float64) - 1) < 1e-4
 
 
-def test_normalizing_what_is_flat_or_empty_divides_by_nothing():
+def test_normalizing_flat_or_empty_depth_does_not_divide_by_zero():
     flat, empty = np.full((2, 2), 0.1, np.float32), np.full((2, 2), np.inf, np.float32)
 
     assert normalize_depth(flat)[1:] == (pytest.approx(0.1), 1.0)
@@ -130,7 +130,7 @@ def test_png_bomb_unpacks_no_more_than_its_size():
 
 
 @given(st.integers(0, 999_999_999), sides, st.integers(1, 30))
-def test_sample_comes_back(index, size, k):
+def test_sample_round_trip(index, size, k):
     sample = fake_sample(index, *size, k)
     members = encode_sample(sample, 20.0)
     back = decode_sample(members)

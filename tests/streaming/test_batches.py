@@ -458,7 +458,7 @@ def spoiled_picture(name, data):
         (left_out, "holds 17 files, not those of 6"),
         (no_picture, "000000003.mask.png: image: is not"),
         (small_picture, "9x9 pixels, not 28x32"),
-        (spoiled_picture, "mask.png: image: (its checksum|cannot be)"),
+        (spoiled_picture, "mask.png: image: (wrong checksum|cannot be)"),
     ],
 )
 def test_archives_that_are_not_of_samples_are_refused(change, message):
