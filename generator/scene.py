@@ -1,4 +1,4 @@
-"""From an index to a posed, placed and labelled body: everything before the pixels."""
+"""From an index to a posed, placed and labelled body: all steps before rendering."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -39,16 +39,16 @@ class Body:
     points_mm: Floats
     """(V + B, 3) vertices, then bone heads."""
     axes: Floats | None
-    """(3, 3) rows of the posed hand's axes, along which its fingers lie; a body stands along its own."""
+    """(3, 3) rows of the posed hand's axes, aligned with its fingers; None for a body, which uses the body frame."""
 
 
 @dataclass(frozen=True)
 class PosedBody:
-    """Vertices, triangles and landmarks of one recipe before the camera."""
+    """Vertices and labels of one recipe, placed in front of the camera."""
 
     recipe: Recipe
     points_mm: Floats
-    """(V + B, 3) vertices, then bone heads; camera frame, on the grid."""
+    """(V + B, 3) vertices, then bone heads; camera frame, rounded to the grid."""
     camera: Camera
     labels: Labels
     rotation: Floats
@@ -58,13 +58,13 @@ class PosedBody:
 
 
 class Scene:
-    """The part before the pixels: pure arrays, no engine."""
+    """Draws and poses the bodies of a spec on plain arrays, without an engine."""
 
     def __init__(self, spec: ResolvedSpec) -> None:
-        """Prepare a spec; loads the baked model (and bakes it where the cache has none).
+        """Prepare a spec; loads the baked model, unpacking it first if it is not cached.
 
         Raises:
-            SpecError: The spec names what the model does not have.
+            SpecError: The spec names a target, joint or landmark that the model does not have.
         """
         self.spec = spec
         model = add_targets(ensure_model(spec.model), spec.shape)
@@ -85,7 +85,7 @@ class Scene:
         return self.model.triangles
 
     def check(self) -> None:
-        """Make the first sample up to its pixels: finds what only shows in posing, and compiles the kernels.
+        """Pose the first sample, to find errors that only posing reveals, and to compile the kernels.
 
         Raises:
             SynthgenError: The spec cannot be rendered.
@@ -95,10 +95,10 @@ class Scene:
         encode_depth(np.array([[depth.min(), depth.max()]]), nearest_depth(depth, steps), steps)
 
     def recipe(self, index: int) -> Recipe:
-        """Draw the recipe of one sample, redrawing poses in which limbs pass through each other.
+        """Draw the recipe of one sample, redrawing poses in which limbs intersect.
 
         Raises:
-            SpecError: The pose space hardly has a possible pose for this shape.
+            SpecError: No possible pose was found in the maximum number of attempts.
         """
         return self._possible(self.recipes.draw([index]))[0][0]
 
@@ -107,15 +107,15 @@ class Scene:
         return self.bodies(self.recipes.draw([index]))[0]
 
     def bodies(self, recipes: Sequence[Recipe]) -> list[PosedBody]:
-        """Make several samples up to their pixels, step by step, which is quicker than one by one.
+        """Pose and label several recipes together, which is faster than one by one.
 
         Args:
-            recipes: As `Recipes.draw` gives them: impossible poses among them are drawn again.
+            recipes: From `Recipes.draw`; impossible poses among them are redrawn.
         """
         return [self._place(recipe, body) for recipe, body in self._possible(recipes)]
 
     def posed_from(self, recipe: Recipe) -> PosedBody:
-        """Shape, pose, place and label a recipe that was drawn before, such as one read from a dataset."""
+        """Shape, pose, place and label an existing recipe, such as one read from a dataset."""
         return self._place(recipe, self._pose(rest_body(self.model, recipe.shape), recipe.pose))
 
     def _pose(self, rest: RestBody, pose: Mapping[str, float]) -> Body:
@@ -125,7 +125,7 @@ class Scene:
         return Body(points, self.rig.hand_axes(rest) @ turns[self._wrist].T)
 
     def _possible(self, recipes: Sequence[Recipe]) -> list[tuple[Recipe, Body]]:
-        """Pose recipes, and again with other poses those whose limbs pass through each other, until none is left."""
+        """Pose recipes, redrawing those whose limbs intersect until all are possible."""
         possible: dict[int, tuple[Recipe, Body]] = {}
         rests: dict[int, RestBody] = {}
         waiting = list(recipes)
@@ -148,8 +148,8 @@ class Scene:
             if not waiting:
                 return [possible[recipe.index] for recipe in recipes]
         index, where, depth = problem
-        msg = (f"pose: sample {index} has no possible pose in {MAX_ATTEMPTS} draws ({where} pass through each other by "
-               f"{depth:.1f} mm); narrow the pose space")  # fmt: skip
+        msg = (f"pose: sample {index} has no possible pose in {MAX_ATTEMPTS} draws "
+               f"({where} overlap by {depth:.1f} mm); narrow the pose space")  # fmt: skip
         raise SpecError(msg)
 
     def _place(self, recipe: Recipe, body: Body) -> PosedBody:

@@ -1,4 +1,4 @@
-"""What cards ask to be cited."""
+"""The citations that cards request."""
 
 from importlib.resources import files
 from string import Template
@@ -7,6 +7,6 @@ import synthgen
 
 
 def citation() -> str:
-    """Return BibTeX of the method, of this version of the tool and of the models behind it."""
+    """Return BibTeX entries of the method, this version of synthgen, and the models that it uses."""
     text = files("synthgen").joinpath("citation.txt").read_text(encoding="utf-8")
     return Template(text).substitute(version=synthgen.__version__).rstrip()

@@ -1,6 +1,6 @@
-"""Errors that a user can fix; the command line prints them as one line and exits with status 2.
+"""Errors that a user can fix; the command line prints them on one line and exits with status 2.
 
-Also the optional packages: which extra of synthgen installs each, and the error when one is missing.
+Also the optional packages: the extra of synthgen that installs each, and the error if one is missing.
 """
 
 from importlib.util import find_spec
@@ -10,39 +10,39 @@ EXTRAS = {
     "train": ("training or running a network", ("torch", "safetensors", "tensorboard", "sklearn")),
     "scans": ("reading scans", ("h5py", "SimpleITK", "nibabel", "pydicom")),
 }
-"""What each extra of ``pyproject.toml`` is for, and the modules that only it installs."""
+"""The purpose of each extra of ``pyproject.toml``, and the modules that only it installs."""
 
 
 class SynthgenError(Exception):
-    """A mistake in what the user gave. The text names the field or file, the value, and the fix."""
+    """An error in the user's input. The message names the field or file, the value, and the fix."""
 
 
 class SpecError(SynthgenError):
-    """A spec, a space or a preset that cannot be used as written."""
+    """An invalid spec, space or preset."""
 
 
 class AssetError(SynthgenError):
-    """A MakeHuman asset or ``.target`` file that is missing or broken."""
+    """A missing or malformed MakeHuman asset or ``.target`` file."""
 
 
 class DatasetError(SynthgenError):
-    """A dataset folder that does not hold what it should, or cannot be written."""
+    """A dataset folder that is incomplete or damaged, or cannot be written."""
 
 
 class EngineError(SynthgenError):
-    """A rendering engine that cannot run here."""
+    """A rendering engine that is unavailable or fails."""
 
 
 class ClusterError(SynthgenError):
-    """A scheduler or its workers that cannot be used."""
+    """A Dask scheduler or its workers that cannot be used."""
 
 
 class ScanError(SynthgenError):
-    """A real scan, its landmarks or its table that cannot be used as they are."""
+    """A scan, its landmarks or a scan table that cannot be used."""
 
 
 class RemoteError(SynthgenError):
-    """The Hugging Face Hub, or a repository, token or network on the way to it, that cannot be used."""
+    """A failed access to the Hugging Face Hub or a web server: repository, token or network."""
 
 
 class MissingPackageError(SynthgenError):
@@ -50,10 +50,10 @@ class MissingPackageError(SynthgenError):
 
 
 def need(*modules: str) -> None:
-    """Refuse before any work if an optional module is not installed.
+    """Raise early if an optional module is not installed.
 
     Raises:
-        MissingPackageError: One is missing; the text names the extra that installs it.
+        MissingPackageError: One is missing; the message names the extra that installs it.
     """
     for module in modules:
         if find_spec(module) is None:
@@ -61,7 +61,7 @@ def need(*modules: str) -> None:
 
 
 def missing_text(module: str | None) -> str | None:
-    """Return one line that says how to install a missing module, or None if no extra of synthgen installs it."""
+    """Return the installation instructions for a missing module on one line, or None if no extra installs it."""
     root = (module or "").partition(".")[0]
     for extra, (purpose, modules) in EXTRAS.items():
         if root in modules:

@@ -1,9 +1,9 @@
-"""One framing for rendered and scanned silhouettes: which rectangle of the source becomes the patch.
+"""The framing of rendered and scanned silhouettes: the rectangle of the source that becomes the patch.
 
-The source is whatever plane the silhouette was seen in: mm in the camera plane for the renderer, mm or pixels of the
-projected image for scans. In all of them x points right and y down. The only input is the silhouette's box. Where the
-silhouette touches a border of the source image (a forearm that leaves the scan), that border is the frame's border;
-elsewhere a margin is added. The affine goes back to the source exactly.
+The source is the plane of the silhouette: mm in the camera plane for the renderer, mm or pixels of the projected image
+for scans; x points right and y down. The only input is the silhouette's box. Where the silhouette touches a border of
+the source image (a forearm that leaves the scan), that border is the frame's border; elsewhere a margin is added. The
+affine map is exactly invertible.
 """
 
 from dataclasses import dataclass
@@ -50,14 +50,14 @@ class Box:
 
 @dataclass(frozen=True)
 class FrameDraw:
-    """The three numbers that place a silhouette in its patch."""
+    """The three drawn values that position a silhouette in its patch."""
 
     margin: float = 0.05
-    """Added at every free side, as a fraction of the box's larger side (``stretch``: of the same axis' side)."""
+    """Margin at every free side, as a fraction of the box's larger side (``stretch``: of the side along its axis)."""
     offset_x: float = 0.0
-    """Place in the free play, in [-1, 1]: -1 puts the silhouette at the left of the patch, 1 at the right."""
+    """Position in the free space, in [-1, 1]: -1 puts the silhouette at the left of the patch, 1 at the right."""
     offset_y: float = 0.0
-    """Place in the free play, in [-1, 1]: -1 puts the silhouette at the top of the patch, 1 at the bottom."""
+    """Position in the free space, in [-1, 1]: -1 puts the silhouette at the top of the patch, 1 at the bottom."""
 
     def __post_init__(self) -> None:
         if not (self.margin >= 0 and abs(self.offset_x) <= 1 and abs(self.offset_y) <= 1):
@@ -90,30 +90,33 @@ class Frame:
 
     @property
     def centre(self) -> tuple[float, float]:
-        """The source point at the patch's centre, where a camera's optical axis lies."""
+        """The source point at the patch's centre, on the camera's optical axis."""
         return self.left + self.width * self.mm_per_px_x / 2, self.top + self.height * self.mm_per_px_y / 2
 
     def affine(self) -> Floats:
-        """Return (3, 3), homogeneous: source (x, y, 1) to continuous patch pixels."""
+        """Return the homogeneous matrix (3, 3) from source (x, y, 1) to continuous patch pixels."""
         x, y = self.mm_per_px_x, self.mm_per_px_y
         return np.array([[1 / x, 0, -self.left / x], [0, 1 / y, -self.top / y], [0, 0, 1]])
 
     def inverse(self) -> Floats:
-        """Return (3, 3), homogeneous: continuous patch pixels (x, y, 1) to the source."""
+        """Return the homogeneous matrix (3, 3) from continuous patch pixels (x, y, 1) to the source."""
         return np.array([[self.mm_per_px_x, 0, self.left], [0, self.mm_per_px_y, self.top], [0, 0, 1]])
 
 
 def silhouette_box(mask: NDArray[np.bool_]) -> tuple[Box, frozenset[str]]:
-    """Return the box of the largest component of a mask (H, W), and the image borders it touches.
+    """Return the box of the largest component of a mask (H, W), and the image borders that it touches.
 
     The box is in continuous pixels and encloses whole pixels: a single pixel at (row 0, column 0) has the box (0, 0, 1,
-    1). Pixels that meet at a corner are connected; of equally large components the first in reading order counts.
+    1). Components are 8-connected; of equally large ones, the first in reading order is used.
+
+    Raises:
+        SynthgenError: The mask is empty.
     """
     from scipy import ndimage  # noqa: PLC0415 (slow to load, and rendering needs only the arithmetic)
 
     labels, count = ndimage.label(mask, structure=_NEIGHBOURS)
     if count == 0:
-        raise SynthgenError("mask: no foreground pixel; check the threshold or the view, the silhouette must be in it")
+        raise SynthgenError("mask: has no foreground pixel; check the threshold and the view")
     largest = int(np.argmax(np.bincount(labels.ravel())[1:])) + 1
     rows, columns = ndimage.find_objects(labels)[largest - 1]
     box = Box(float(columns.start), float(rows.start), float(columns.stop), float(rows.stop))
@@ -125,12 +128,12 @@ def silhouette_box(mask: NDArray[np.bool_]) -> tuple[Box, frozenset[str]]:
 def frame_box(
     box: Box, touches: frozenset[str], size: tuple[int, int], draw: FrameDraw, aspect: Aspect = "keep"
 ) -> Frame:
-    """Place a silhouette's box in a patch.
+    """Position a silhouette's box in a patch.
 
-    With ``keep`` both axes get one scale, the smallest with which the box and its margins fit. What is left over along
-    one axis, the free play, goes to the free sides: split by the draw's offset when both are free, all to the other
-    side when one is touched, and half beyond each border when both are, because the box is never cut. With ``stretch``
-    each axis gets its own scale and there is no free play.
+    With ``keep`` both axes have the same scale, the smallest at which the box and its margins fit. The free space along
+    the other axis goes to the free sides: split by the draw's offset if both are free, all to the other side if one is
+    touched, and half beyond each border if both are, because the box is never cut. With ``stretch`` each axis has its
+    own scale and there is no free space.
 
     Args:
         box: The silhouette's box, in source units.
@@ -148,23 +151,23 @@ def frame_box(
     scale_x, scale_y = (right - left) / size[0], (bottom - top) / size[1]
     if aspect == "keep":
         scale_x = scale_y = max(scale_x, scale_y)
-    play_x = _play_before(("left", "right"), touches, draw.offset_x) * (size[0] * scale_x - (right - left))
-    play_y = _play_before(("top", "bottom"), touches, draw.offset_y) * (size[1] * scale_y - (bottom - top))
-    return Frame(left - play_x, top - play_y, scale_x, scale_y, size[0], size[1])
+    space_x = _share_before(("left", "right"), touches, draw.offset_x) * (size[0] * scale_x - (right - left))
+    space_y = _share_before(("top", "bottom"), touches, draw.offset_y) * (size[1] * scale_y - (bottom - top))
+    return Frame(left - space_x, top - space_y, scale_x, scale_y, size[0], size[1])
 
 
 def _with_margins(
     span: tuple[float, float], borders: tuple[str, str], touches: frozenset[str], margin: float
 ) -> tuple[float, float]:
-    """Widen a span of one axis by the margin at its free ends."""
+    """Extend the span of one axis by the margin at its free ends."""
     return (
         span[0] - (0.0 if borders[0] in touches else margin),
         span[1] + (0.0 if borders[1] in touches else margin),
     )
 
 
-def _play_before(borders: tuple[str, str], touches: frozenset[str], offset: float) -> float:
-    """Return the share of one axis' free play that lies before the silhouette (at its left, or above it)."""
+def _share_before(borders: tuple[str, str], touches: frozenset[str], offset: float) -> float:
+    """Return the fraction of an axis' free space in front of the silhouette (at its left, or above it)."""
     first, second = borders[0] in touches, borders[1] in touches
     if first == second:
         return 0.5 if first else (1 + offset) / 2

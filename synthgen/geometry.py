@@ -1,6 +1,6 @@
 """Cameras on plain arrays.
 
-Camera frame: x right, y down, z away from the camera, mm; the origin lies on the optical axis in the camera plane.
+Camera frame: x right, y down, z away from the camera, mm; the origin is on the optical axis in the camera plane.
 Pixels are continuous: (0, 0) is the outer corner of the top-left pixel, its centre is (0.5, 0.5).
 """
 
@@ -26,7 +26,7 @@ class Camera:
     mm_per_px: tuple[float, float]
     """Size of a pixel in x and y, mm; in perspective, at depth ``distance_mm``."""
     distance_mm: float
-    """Depth of the plane where ``mm_per_px`` holds; without effect on an orthographic projection."""
+    """Depth of the plane where ``mm_per_px`` holds; ignored by an orthographic projection."""
 
 
 def project(camera: Camera, points_mm: Floats) -> Floats:

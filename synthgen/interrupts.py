@@ -1,6 +1,6 @@
-"""Ctrl-C and SIGTERM: how a block of code makes them an event, puts them off, blocks them, or cleans up on them first.
+"""Handling of Ctrl-C and SIGTERM in a block of code: turn them into an event, defer or block them, or clean up first.
 
-Handlers run in the main thread alone, so in other threads these blocks leave signals as they are.
+Signal handlers run only in the main thread, so in other threads these context managers have no effect.
 """
 
 import signal
@@ -20,7 +20,7 @@ def _in_main_thread() -> bool:
 
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
-    """Turn the first Ctrl-C or SIGTERM into an event; a second one is a KeyboardInterrupt."""
+    """Turn the first Ctrl-C or SIGTERM into an event; a second one raises KeyboardInterrupt."""
     stopping = threading.Event()
     if not _in_main_thread():
         yield stopping
@@ -41,10 +41,10 @@ def stop_on_signals() -> Iterator[threading.Event]:
 
 @contextmanager
 def signals_deferred() -> Iterator[None]:
-    """Put off Python's handlers of Ctrl-C and SIGTERM until the block ends.
+    """Defer Python's handlers of Ctrl-C and SIGTERM until the block ends.
 
-    For blocks that an exception must not cut: Blender crashes on one inside a render, and a child process that receives
-    half of its task complains on the screen. Blocking the signal is not enough, because another thread may receive it.
+    For blocks that an exception must not interrupt: Blender crashes on one during a render, and a child process that
+    receives half of its task prints a traceback. Blocking the signal is not enough: another thread may receive it.
     """
     if not _in_main_thread():
         yield
@@ -65,14 +65,14 @@ def signals_deferred() -> Iterator[None]:
 
 @contextmanager
 def interrupts_blocked() -> Iterator[None]:
-    """Block Ctrl-C in the threads and processes started in the block: a terminal sends it to all of them.
+    """Block Ctrl-C in the threads and processes started in the block, because a terminal sends it to all of them.
 
-    Python delivers it to the main thread alone, so this thread misses nothing: it arrives afterwards.
+    Python delivers it only to the main thread, so it is not lost: it arrives after the block.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    resource_tracker.ensure_running()  # the first spawn starts it, and then unblocks Ctrl-C for the spawned process
+    resource_tracker.ensure_running()  # otherwise started by the first spawn, which then unblocks Ctrl-C
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -82,27 +82,27 @@ def interrupts_blocked() -> Iterator[None]:
 
 @contextmanager
 def kill_on_interrupt(kill: Callable[[], None]) -> Iterator[None]:
-    """Call a function on Ctrl-C before anything else, because threads may wait for what it ends.
+    """Call a function first on Ctrl-C, because threads may be waiting for the processes that it kills.
 
-    Python drops an exception that is raised in a callback or in ``__del__``, and a Ctrl-C may arrive there. The next
-    use of what was killed fails then, and that failure becomes the KeyboardInterrupt.
+    Python drops exceptions raised in a callback or in ``__del__``, where a Ctrl-C may arrive. Then the next use of a
+    killed process fails, and that error is turned into the KeyboardInterrupt.
     """
     before, hook = signal.getsignal(signal.SIGINT), sys.unraisablehook
     if not _in_main_thread() or not callable(before):
         yield
         return
-    came = threading.Event()
+    interrupted = threading.Event()
 
     def stop(number: int, frame: FrameType | None) -> None:
         try:
             before(number, frame)
         except BaseException:
-            came.set()
+            interrupted.set()
             kill()
             raise
 
     def report(dropped: "sys.UnraisableHookArgs") -> None:
-        if not (came.is_set() and issubclass(dropped.exc_type, KeyboardInterrupt)):
+        if not (interrupted.is_set() and issubclass(dropped.exc_type, KeyboardInterrupt)):
             hook(dropped)
 
     signal.signal(signal.SIGINT, stop)
@@ -110,7 +110,7 @@ def kill_on_interrupt(kill: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     except Exception:
-        if came.is_set():
+        if interrupted.is_set():
             raise KeyboardInterrupt from None
         raise
     finally:

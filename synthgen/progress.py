@@ -1,4 +1,4 @@
-"""Who receives the lines and the progress of work that takes long."""
+"""Listeners for the messages and the progress of long-running work."""
 
 from typing import Protocol, TypeVar
 
@@ -6,20 +6,20 @@ P_contra = TypeVar("P_contra", contravariant=True)
 
 
 class ProgressListener(Protocol[P_contra]):
-    """Receives what work of one kind reports."""
+    """Receives the messages and progress reports of one kind of work."""
 
     def say(self, line: str) -> None:
-        """Receive one line for people."""
+        """Receive a message of one line."""
 
     def show(self, progress: P_contra) -> None:
-        """Receive how far the work is; called up to a few times a second."""
+        """Receive the current progress; called up to a few times per second."""
 
 
 class Silent:
-    """A listener that drops everything."""
+    """A listener that ignores everything."""
 
     def say(self, line: str) -> None:
-        """Drop the line."""
+        """Ignore the message."""
 
     def show(self, progress: object) -> None:
-        """Drop the progress."""
+        """Ignore the progress."""

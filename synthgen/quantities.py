@@ -1,8 +1,8 @@
-"""Sizes and durations, written for people."""
+"""Human-readable sizes and durations."""
 
 
 def byte_size(n: float) -> str:
-    """Write a number of bytes: 1.5 GB."""
+    """Format a number of bytes: 1.5 GB."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if n < 1000:
             return f"{n:.0f} {unit}" if unit == "bytes" or n >= 100 else f"{n:.1f} {unit}"
@@ -11,7 +11,7 @@ def byte_size(n: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write a duration: 1:02:03, or 2 d 1:02:03."""
+    """Format a duration: 1:02:03, or 2 d 1:02:03."""
     minutes, s = divmod(round(seconds), 60)
     hours, m = divmod(minutes, 60)
     days, h = divmod(hours, 24)

@@ -228,7 +228,7 @@ except Exception as error:
 """
     )
     assert child.stdout.startswith("EngineError engine: Blender's Python module cannot be loaded"), child.stderr
-    assert "pip install bpy" in child.stdout
+    assert 'pip install "synthgen[blender]"' in child.stdout
 
 
 def test_memory_is_flat(square):

@@ -153,7 +153,7 @@ def test_the_silhouettes_box_mirrors(seed):
 
 
 def test_what_cannot_be_framed_is_refused():
-    with pytest.raises(SynthgenError, match="mask: no foreground pixel"):
+    with pytest.raises(SynthgenError, match="mask: has no foreground pixel"):
         silhouette_box(np.zeros((4, 4), dtype=bool))
     with pytest.raises(ValueError, match="left < right"):
         Box(1, 0, 1, 2)

@@ -176,7 +176,7 @@ def test_the_forearm_lies_on_the_lower_border_and_margins_are_the_framings(hand)
     assert patch.settings["cut_by"] == ["bottom"]
     assert not patch.touches_border
     assert rows.max() == HAND.image.height - 1
-    # The free play of a tall hand lies at its sides, half at each.
+    # The free space of a tall hand is at its sides, half at each.
     assert abs(columns.min() - (HAND.image.width - 1 - columns.max())) <= 1
     tall = HAND.image.height / (1 + (low + high) / 2)
     assert rows.max() + 1 - rows.min() == pytest.approx(tall, abs=1)
