@@ -169,7 +169,7 @@ def _open(hub: Hub, address: Address) -> _PinnedDataset:
     small = {}
     for path in (SPEC, CHECKSUMS):
         if path not in files:
-            raise RemoteError(f"{address}: is no dataset of synthgen, or not pushed to its end (it lacks {path})")
+            raise RemoteError(f"{address}: not a synthgen dataset, or its push did not finish ({path} is missing)")
         if files[path].bytes > _SMALL_BYTES:
             raise RemoteError(
                 f"{address}: {path}: {files[path].bytes} bytes are too many; it is not what synthgen writes"

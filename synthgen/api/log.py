@@ -1,4 +1,4 @@
-"""What a Python program is told of long work: log records of level INFO, and nothing on the terminal."""
+"""Progress of long work for Python programs: log records of level INFO, and nothing on the terminal."""
 
 import logging
 from typing import Any

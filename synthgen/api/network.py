@@ -76,7 +76,7 @@ class Network:
             The landmarks in the scan's own LPS mm, or in pixels of a picture.
 
         Raises:
-            SynthgenError: The scan cannot be read, or cannot be brought to the network's domain.
+            SynthgenError: The scan cannot be read, or cannot be converted to the network's domain.
 
         """
         from synthgen.training.experiments.predict import find_landmarks

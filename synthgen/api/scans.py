@@ -1,4 +1,4 @@
-"""Scan sets: real scans brought to the domain of the renderings."""
+"""Scan sets: real scans in the domain of the renderings."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -34,7 +34,7 @@ def load_network(
         ``.points_mm`` (K, 3) LPS mm, or ``.points_px`` (K, 2) for a 2D picture, and ``.uncertainty`` (K,).
 
     Raises:
-        SynthgenError: There is no finished network, it is damaged, it cannot be fetched, or there is no such device.
+        SynthgenError: There is no finished network, it is damaged, it cannot be downloaded, or there is no such device.
 
     Example:
         ``synthgen.load_network("runs/hand").predict("scan.nii.gz", side="left").points_mm``
@@ -180,7 +180,7 @@ def torch_dataset(
         split: ``train``, ``validation`` or ``test``.
         input: ``mask``, or normalized ``depth``.
         batch_size: Samples of a batch on each rank; None gives single samples.
-        artefacts: Apply the spec's artefacts, drawn anew for each epoch.
+        artefacts: Apply the spec's artefacts, drawn again for each epoch.
         augmentation: Random moves of image and landmarks: ``{"rotation_deg": 10, "scale": 0.1, "shift": 0.05}``.
         shuffle: False gives the stored order.
         seed: Of order and augmentation.

@@ -122,7 +122,7 @@ class Dataset:
 
 
 def read_dataset(source: Source) -> Dataset:
-    """Read what stands around a dataset's shards.
+    """Read the checksums, manifest and spec of a dataset.
 
     Raises:
         DatasetError: It is not a dataset, is of a newer version, or a file around the shards is damaged.
@@ -130,13 +130,21 @@ def read_dataset(source: Source) -> Dataset:
     """
     checksums = parse_checksums(source.read(CHECKSUMS, MAX_FILE_BYTES), f"{source.address}: {CHECKSUMS}")
     content = read_checked(source, MANIFEST, checksums)
-    told = parse_manifest(content, f"{source.address}: {MANIFEST}")
+    manifest = parse_manifest(content, f"{source.address}: {MANIFEST}")
     spec = parse_spec(parse_yaml(read_checked(source, SPEC, checksums), f"{source.address}: {SPEC}"))
     domain = Domain.of_spec(spec)
-    same = (domain.width, domain.height) == (told.image.width, told.image.height)
-    if not same or list(domain.landmarks) != told.landmarks or spec.side != told.side:
-        raise DatasetError(f"{source.address}: {MANIFEST} and {SPEC} are not of one dataset; restore them")
+    same = (domain.width, domain.height) == (manifest.image.width, manifest.image.height)
+    if not same or list(domain.landmarks) != manifest.landmarks or spec.side != manifest.side:
+        raise DatasetError(f"{source.address}: {MANIFEST} and {SPEC} do not belong to the same dataset; restore them")
     sha256 = hashlib.sha256(content).hexdigest()
     return Dataset(
-        source, domain, spec, told.name, told.version, sha256, told.spec_sha256, tuple(told.shards), checksums
+        source,
+        domain,
+        spec,
+        manifest.name,
+        manifest.version,
+        sha256,
+        manifest.spec_sha256,
+        tuple(manifest.shards),
+        checksums,
     )

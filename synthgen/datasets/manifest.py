@@ -76,12 +76,12 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
     if type(version) is not int or version > FORMAT_VERSION:
         raise DatasetError(f"{where}: format_version {version!r:.20} is newer than {FORMAT_VERSION}; update synthgen")
     try:
-        told = Manifest.model_validate(data)
+        manifest = Manifest.model_validate(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(map(str, first["loc"]))
         raise DatasetError(f"{where}: {field}: {first['msg'][:100]}; restore the file") from None
-    for shard in told.shards:
+    for shard in manifest.shards:
         if shard.samples * _SAMPLE_BYTES > shard.bytes:
             raise DatasetError(f"{where}: {shard.path} is too small for {shard.samples} samples; restore the file")
-    return told
+    return manifest

@@ -25,13 +25,13 @@ def open_source(
     """Return where the bytes of a dataset come from.
 
     Args:
-        address: A folder; ``https://…``, which is a folder on any web server; or ``hf://datasets/owner/name``, at whose
-            end ``@revision`` may stand.
-        cache: Keeps what is fetched; None: nothing is kept.
-        listener: Told of waits, and how much has come.
+        address: A folder; ``https://…``, which is a folder on any web server; or ``hf://datasets/owner/name``,
+            optionally with ``@revision``.
+        cache: Stores downloads; None: nothing is stored.
+        listener: Receives progress, and messages about retries.
 
     Raises:
-        SynthgenError: Nothing is known to be there.
+        SynthgenError: The address is invalid or cannot be reached, or there is no sealed dataset.
 
     """
     if isinstance(address, str) and "://" in address:
@@ -44,12 +44,12 @@ def open_source(
 
 
 def announce(dataset: Dataset, samples: int | None, listener: TransferListener) -> None:
-    """Say where the files of a dataset will be and how large they are, before they come; of a folder, nothing.
+    """Report how much of a remote dataset will be downloaded, and where it is cached; nothing for a folder.
 
     Args:
         dataset: An open dataset.
-        samples: How many are trained on, the first ones; None: all.
-        listener: Told.
+        samples: Number of samples that are used, the first ones; None: all.
+        listener: Receives the report.
 
     """
     source = dataset.source
@@ -61,12 +61,12 @@ def announce(dataset: Dataset, samples: int | None, listener: TransferListener) 
             needed.append(shard)
         left -= shard.samples if shard.split == "train" else 0
     size = sum(shard.bytes for shard in needed)
-    told = f"{source.address}: at most {byte_size(size)} in {len(needed)} shards"
+    line = f"{source.address}: at most {byte_size(size)} in {len(needed)} shards"
     if source.cache is None:
-        listener.say(f"{told}; nothing is kept, and what does not stay in memory is fetched again each epoch")
+        listener.say(f"{line}; not cached: what does not fit in memory is downloaded again each epoch")
         return
     missing = size - sum(shard.bytes for shard in needed if source.cache.has(shard.sha256, shard.bytes))
-    listener.say(f"{told}, kept in {source.cache.root}; {byte_size(size - missing)} are there already")
+    listener.say(f"{line}, cached in {source.cache.root}; {byte_size(size - missing)} are cached already")
     free = source.cache.free_bytes()
     if missing > free:
-        listener.say(f"{source.cache.root}: only {byte_size(free)} are free there; name another folder by --cache")
+        listener.say(f"{source.cache.root}: only {byte_size(free)} are free; choose another folder with --cache")

@@ -1,7 +1,7 @@
-"""Datasets that lie elsewhere, on a web server or on the Hugging Face Hub: whole files, checked, or an error.
+"""Datasets on a web server or on the Hugging Face Hub: complete files, checked, or an error.
 
-What holds a dataset together is its ``SHA256SUMS``, read once. Every other file must have the digest that stands
-there, so whatever happens to the place meanwhile, an epoch is of one version of the dataset or it does not end.
+``SHA256SUMS`` is read once, and every other file must match it. So even if the files on the server change, an epoch
+uses one version of the dataset or ends with an error.
 """
 
 import contextlib
@@ -30,22 +30,22 @@ _LINE_EVERY_S = 30.0
 
 
 class RemoteFolder(Protocol):
-    """Where files lie."""
+    """A remote folder of files."""
 
     @property
     def address(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
 
     def fill(self, path: str, wanted: Wanted, sink: BinaryIO, came: Callable[[int], None]) -> None:
-        """Append to an open file what it lacks of a file.
+        """Append the missing part of a file to an open file.
 
         Raises:
-            SynthgenError: It is not there, is no file of this size, or does not come to its end.
+            SynthgenError: The file does not exist, has another size, or cannot be downloaded completely.
 
         """
 
     def quiet(self) -> "RemoteFolder":
-        """Return the same place, for a process in which nobody listens."""
+        """Return the same folder without a listener, for another process."""
 
 
 class HubFolder:
@@ -56,7 +56,7 @@ class HubFolder:
         self.address = str(address)
 
     def fill(self, path: str, wanted: Wanted, sink: BinaryIO, came: Callable[[int], None]) -> None:
-        """Append to an open file what it lacks, and check it."""
+        """Append the missing part of a file to an open file, and check it."""
         file = self._files.get(path)
         if file is None:
             raise RemoteError(f"{wanted.name}: is not there; push the dataset again, or give another revision")
@@ -78,12 +78,12 @@ class RemoteSource:
         """Read the dataset's checksums.
 
         Args:
-            place: Where it lies.
-            cache: Keeps what is fetched; None: fetched again whenever it is needed.
-            listener: Told how much has come.
+            place: The remote folder.
+            cache: Stores downloads; None: a file is downloaded again whenever it is needed.
+            listener: Receives progress.
 
         Raises:
-            SynthgenError: There is no sealed dataset, or the place cannot be reached.
+            SynthgenError: There is no sealed dataset, or the server cannot be reached.
 
         """
         self.place, self.cache = place, cache
@@ -97,7 +97,7 @@ class RemoteSource:
 
     @property
     def address(self) -> str:
-        """The place."""
+        """The address of the folder."""
         return self.place.address
 
     def read(self, path: str, limit: int) -> bytes:
@@ -182,24 +182,24 @@ def open_remote(
     """Return the files of a dataset on a web server, or on the Hub.
 
     Args:
-        address: ``https://…``, the folder that holds its ``SHA256SUMS``; or ``hf://datasets/owner/name``, at whose end
-            ``@revision`` may stand. A branch is pinned to the commit that it names now.
-        cache: Keeps what is fetched.
-        listener: Told of waits, and how much has come.
-        hub: The Hub; None takes the user's.
+        address: ``https://…``, the folder that holds its ``SHA256SUMS``; or ``hf://datasets/owner/name``,
+            optionally with ``@revision``. A branch is resolved to its current commit.
+        cache: Stores downloads.
+        listener: Receives progress, and messages about retries.
+        hub: The Hub; None: the user's.
 
     Raises:
-        SynthgenError: There is no sealed dataset, or the place cannot be reached.
+        SynthgenError: There is no sealed dataset, or the server cannot be reached.
 
     """
     if not is_remote(address):
         return RemoteSource(WebFolder(address, listener), cache, listener)
     named = parse_address(address)
     if named.kind != "dataset":
-        raise RemoteError(f"{address}: is the address of a model; give hf://datasets/owner/name")
+        raise RemoteError(f"{address}: is the address of a network; give hf://datasets/owner/name")
     hub = hub or Hub(listener)
     pinned = hub.resolve(named)
     files = hub.files(pinned)
     if CHECKSUMS not in files:
-        raise RemoteError(f"{address}: is no dataset of synthgen, or not pushed to its end (it lacks {CHECKSUMS})")
+        raise RemoteError(f"{address}: not a synthgen dataset, or its push did not finish ({CHECKSUMS} is missing)")
     return RemoteSource(HubFolder(hub, pinned, files), cache, listener)

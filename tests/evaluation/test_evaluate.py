@@ -252,7 +252,7 @@ def test_a_prediction_that_is_no_number_is_told_in_one_line(depth):
     prediction = noisy(scans, 1, depth=True)
     (prediction.depth_mm if depth else prediction.points_px[..., 0])[1, 3] = np.inf
 
-    with pytest.raises(ScanError, match=r"^CNN\(ft\): predicts no number for ring of scan v1; .*lower its rate$"):
+    with pytest.raises(ScanError, match=r"^CNN\(ft\): predicts NaN for ring of scan v1; .*lower its learning rate$"):
         point_errors(scans, "CNN(ft)", prediction)
 
 

@@ -92,7 +92,7 @@ def test_what_is_read_before_the_push_has_ended_is_no_dataset(hub, address, seal
     remote.upload(address, sealed, Change("shards", paths), Meter("", 0, 0, Silent()))
 
     with pytest.raises(
-        RemoteError, match=r"is no dataset of synthgen, or not pushed to its end .it lacks spec/spec.yaml"
+        RemoteError, match=r"not a synthgen dataset, or its push did not finish .spec/spec.yaml is missing"
     ):
         pull(address, sealed.parent / "half", hub=client())
     assert push(sealed, address, hub=client()).unchanged == len(paths)

@@ -294,7 +294,7 @@ def spoil_the_prior(root):
         (stop_early, r"its training has not ended \(epoch 0 of 1\)"),
         (lose_the_results, r"its fine-tuning has not ended \(no results.json\)"),
         (flip_a_byte, "weights-.*safetensors: has changed"),
-        (put_nan, "its weights hold what is no number"),
+        (put_nan, "its weights contain NaN or infinity"),
         (spoil_the_results, "results.json: methods.CNN.mean_mm: Input should be a valid number; fine-tune again"),
         (swap_the_landmarks, "results.json: is not of this network's landmarks"),
         (spoil_the_prior, "prior.json: is damaged"),

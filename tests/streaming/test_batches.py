@@ -566,8 +566,8 @@ def test_a_flipped_byte_around_the_shards_is_found(copy, path):
     [
         ({"format_version": 2}, "format_version 2 is newer than 1"),
         ({"format": "other"}, "is not of a synthgen dataset"),
-        ({"landmarks": ["a", "b"]}, "manifest.json and spec/spec.yaml are not of one dataset"),
-        ({"side": "right"}, "are not of one dataset"),
+        ({"landmarks": ["a", "b"]}, "manifest.json and spec/spec.yaml do not belong to the same dataset"),
+        ({"side": "right"}, "do not belong to the same dataset"),
         ({"image": {"width": 28, "height": "32"}}, "image.height: Input should be a valid integer"),
         ({"image": {"width": 10**9, "height": 32}}, "image.width: Input should be less than"),
         ({"shards": []}, "shards: List should have at least 1 item"),

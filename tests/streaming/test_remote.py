@@ -393,7 +393,7 @@ def test_a_dataset_that_changes_there_ends_the_epoch_with_an_error(site, cache):
         ("https://example.org:port/", "is not the address of a folder"),
         ("ftp://example.org/hand", "is not the address of a folder"),
         ("file:///etc", "is not the address of a folder"),
-        ("hf://user/model", "is the address of a model; give hf://datasets/owner/name"),
+        ("hf://user/model", "is the address of a network; give hf://datasets/owner/name"),
         ("hf://datasets/user", "give owner/name"),
     ],
 )
@@ -408,7 +408,7 @@ def test_names_of_users_do_not_get_into_messages():
 
 def test_a_repository_that_holds_no_dataset_says_so(hub):
     Hub().create(Address("tester/empty"), private=False)
-    with pytest.raises(RemoteError, match=r"is no dataset of synthgen, or not pushed to its end .it lacks SHA256SUMS"):
+    with pytest.raises(RemoteError, match=r"not a synthgen dataset, or its push did not finish .SHA256SUMS is missing"):
         open_remote("hf://datasets/tester/empty", None)
 
 
@@ -525,10 +525,10 @@ def test_where_and_how_much_is_said_before_it_comes(site, cache, balls):
     announce(open_dataset(balls), None, told)
 
     assert told.lines == [
-        f"{site.url}: at most {byte_size(size)} in 18 shards, kept in {cache.root}; 0 bytes are there already",
-        f"{site.url}: at most {part} in 3 shards, kept in {cache.root}; {byte_size(first.bytes)} are there already",
-        f"{site.url}: at most {byte_size(size)} in 18 shards; nothing is kept, and what does not stay in memory is "
-        "fetched again each epoch",
+        f"{site.url}: at most {byte_size(size)} in 18 shards, cached in {cache.root}; 0 bytes are cached already",
+        f"{site.url}: at most {part} in 3 shards, cached in {cache.root}; {byte_size(first.bytes)} are cached already",
+        f"{site.url}: at most {byte_size(size)} in 18 shards; not cached: what does not fit in memory is "
+        "downloaded again each epoch",
     ]
 
 
@@ -572,7 +572,7 @@ def test_the_command_trains_from_an_address(site, tmp_path):
     done, refused = run(), run("--no-cache")
 
     assert done.returncode == 0, done.stderr
-    assert f"kept in {tmp_path / 'cache'}; 0 bytes are there already" in done.stderr
+    assert f"cached in {tmp_path / 'cache'}; 0 bytes are cached already" in done.stderr
     assert kept(ContentCache(tmp_path / "cache"))
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "--cache: value" in refused.stderr

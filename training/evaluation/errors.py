@@ -46,7 +46,7 @@ def to_source(scan: Scan, points_px: Floats, depth_mm: Floats | None = None) -> 
     Args:
         scan: Its way back counts.
         points_px: (K, 2) continuous pixels of the patch.
-        depth_mm: (K,) along the patch's depth; None stands for 0, which is right for 2D scans.
+        depth_mm: (K,) along the patch's depth; None means 0, which is right for 2D scans.
 
     Returns:
         (K, 3) LPS mm, or for 2D scans pixels of the source and 0.
@@ -89,7 +89,7 @@ def point_errors(scans: ScanSet, name: str, prediction: Prediction) -> PointErro
         prediction: Of all scans.
 
     Raises:
-        ScanError: A prediction is no number where the truth is known.
+        ScanError: A prediction is NaN where the true landmark is known.
 
     """
     truth = scans.stacked("landmarks_px")
@@ -105,7 +105,7 @@ def depth_errors(scans: ScanSet, name: str, depth_mm: Floats) -> Floats:
     """Return how far predicted depths (N, K) lie from the landmarks' own, (N, K) mm, NaN where the truth is missing.
 
     Raises:
-        ScanError: A prediction is no number where the truth is known.
+        ScanError: A prediction is NaN where the true landmark is known.
 
     """
     truth = np.stack([landmark_depths_mm(scan) for scan in scans.scans])
@@ -123,11 +123,11 @@ def _check(scans: ScanSet, name: str, prediction: Prediction, known: NDArray[np.
 
 
 def _refuse(scans: ScanSet, name: str, wrong: NDArray[np.bool_]) -> None:
-    """Stop at the first prediction that is no number."""
+    """Raise an error for the first prediction that is NaN."""
     for n, k in np.argwhere(wrong)[:1]:
         raise ScanError(
-            f"{name}: predicts no number for {scans.info.landmark_names[k]} of scan {scans.scans[n].id}; "
-            "no training scan has that landmark, or the training diverged: lower its rate"
+            f"{name}: predicts NaN for {scans.info.landmark_names[k]} of scan {scans.scans[n].id}; "
+            "no training scan has that landmark, or the training diverged: lower its learning rate"
         )
 
 

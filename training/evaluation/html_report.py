@@ -66,11 +66,11 @@ class Report:
     results: Results
     figures: tuple[Figure, ...]
     command: str
-    """That makes the same results again."""
+    """The command that reproduces the results."""
     facts: tuple[tuple[str, str], ...]
     """What was run: names and values, such as the training config, the data and the folds."""
     notes: tuple[str, ...] = ()
-    """What a reader must know besides, a paragraph each."""
+    """Further remarks for the reader, one paragraph each."""
 
 
 def report_html(report: Report) -> str:

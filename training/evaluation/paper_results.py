@@ -126,7 +126,7 @@ BY_MODEL: Mapping[str, PaperResults] = {"hand": HAND, "body": BODY}
 def paper_results(model: str, landmark_set: str) -> PaperResults | None:
     """Return what the paper reports on these landmarks, if it does.
 
-    It does not say whether its fingertips are the ends of the skin or of the bones, so they stand for both.
+    It does not say whether its fingertips are the ends of the skin or of the bones, so they are compared with both.
     """
     found = BY_MODEL.get(model)
     if found is HAND and landmark_set == "fingertip_bones":

@@ -99,7 +99,7 @@ def dress(axes: Any, theme: Theme, grid: str) -> None:
     for label in (axes.xaxis.label, axes.yaxis.label):
         label.set_color(theme.ink)
     for tick in axes.get_xticklabels():
-        tick.set_parse_math(False)  # a dollar sign in a name is no formula
+        tick.set_parse_math(False)  # a dollar sign in a name does not start a formula
 
 
 def legend(owner: Any, handles: Mapping[str, Any], theme: Theme, place: str, columns: int = 1) -> None:

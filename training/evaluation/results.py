@@ -106,7 +106,7 @@ def compare_methods(
         seed: Of the bootstrap.
 
     Raises:
-        ScanError: A prediction is no number where the truth is known.
+        ScanError: A prediction is NaN where the true landmark is known.
 
     """
     bootstrap = draw_subjects([scan.subject for scan in scans.scans], seed)

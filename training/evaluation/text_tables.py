@@ -39,8 +39,8 @@ def method_table(results: Results) -> Table:
     for name, method in results.methods.items():
         row = method.overall
         space = [number(row.mm_3d.mean) if row.mm_3d else UNKNOWN] * has_3d
-        told = f"{paper.mean_rmse_px(name):.2f}" if paper and name in METHODS else UNKNOWN
-        rows.append((name, *_errors(row), *space, *_shares(row), told))
+        paper_px = f"{paper.mean_rmse_px(name):.2f}" if paper and name in METHODS else UNKNOWN
+        rows.append((name, *_errors(row), *space, *_shares(row), paper_px))
     return Table("All landmarks", columns, tuple(rows))
 
 

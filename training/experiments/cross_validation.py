@@ -35,7 +35,7 @@ class Request:
 
 
 def finetune(request: Request, listener: Listener) -> Results:
-    """Fine-tune a network for each fold and one on all scans; networks that are there already are not trained again.
+    """Fine-tune a network for each fold and one on all scans; existing networks are not trained again.
 
     Raises:
         SynthgenError: Network and scans do not fit each other, or the folder holds another fine-tuning.
@@ -54,8 +54,8 @@ def finetune(request: Request, listener: Listener) -> Results:
     prediction = merged(found, folds)
     depths = {} if prediction.depth_mm is None else {METHOD: prediction.depth_mm}
     results = compare_methods(tuning.scans, {METHOD: prediction}, depths, seed=tuning.config.seed)
-    told = results_json(results) | {"folds": len(folds)}
-    write_file(request.out / RESULTS, (json.dumps(told, indent=1) + "\n").encode())
+    content = results_json(results) | {"folds": len(folds)}
+    write_file(request.out / RESULTS, (json.dumps(content, indent=1) + "\n").encode())
     return results
 
 
@@ -76,7 +76,7 @@ def _initial(request: Request) -> Checkpoint | None:
 
 
 def _write_prior(out: Path, scans: tuple[Scan, ...]) -> None:
-    """Write the mean normalized depth of each landmark, which stands in where no network sees depth."""
+    """Write the mean normalized depth of each landmark, used where no network predicts depth."""
     rows = []
     for scan in scans:
         if scan.depth_mm is not None:

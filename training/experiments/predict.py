@@ -87,8 +87,8 @@ def find_landmarks(image: Path, settings: ScanSettings, networks: Networks, read
 
     Args:
         image: A file or a DICOM folder.
-        settings: Which way it lies, and the like.
-        networks: What finds them; the scan is brought to their domain.
+        settings: Side and orientation, as in a table of scans.
+        networks: The networks; the scan is converted to their domain.
         reader: The process that reads it; None starts one, which takes about a second, and ends it.
 
     Raises:

@@ -90,8 +90,8 @@ def _fetch(hub: Hub, pinned: Address, root: Path, listener: TransferListener) ->
             write_file(folder / name, data)
     except OSError as error:
         raise RemoteError(
-            f"{folder}: cannot be written ({error.strerror}); make room there, or name another folder by {VARIABLE} or "
-            "--cache"
+            f"{folder}: cannot be written ({error.strerror}); free some space, or choose another folder with "
+            f"{VARIABLE} or --cache"
         ) from None
 
 

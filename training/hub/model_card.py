@@ -130,11 +130,11 @@ def _data(model: Model) -> Table:
     """Return the network's training data in order; the file names of scan sets are omitted."""
     rows, results = [], model.results
     for number, data in enumerate(model.checkpoint.history, 1):
-        told = f"`{' '.join(data.name.replace('`', '').split()):.80}`"
+        origin = f"`{' '.join(data.name.replace('`', '').split()):.80}`"
         if data.kind == "scan set":
             last = results if number == len(model.checkpoint.history) else None
-            told = f"{last.scans} scans of {last.subjects} subjects" if last else UNKNOWN
-        rows.append((f"{number}. {_SEEN[data.kind]}", told, f"`{data.sha256:.64}`"))
+            origin = f"{last.scans} scans of {last.subjects} subjects" if last else UNKNOWN
+        rows.append((f"{number}. {_SEEN[data.kind]}", origin, f"`{data.sha256:.64}`"))
     return Table("", ("", "what", "SHA-256 of the manifest, the spec or the scan set's file"), tuple(rows))
 
 
@@ -160,12 +160,12 @@ def _results(results: StoredResults | None) -> str:
         return ("Its errors on real scans are unknown: it was not fine-tuned with cross-validation. "
                 "`synthgen experiment` measures that.")  # fmt: skip
     folds = f"in {results.folds} folds " if results.folds else ""
-    told = (
+    summary = (
         f"Cross-validation {folds}split by subject: each scan was predicted by a network not trained on its subject.\n"
         "The network here is trained on all scans, so its errors on other people were not measured; expect similar "
         "ones.\nIntervals are 95 %, by bootstrap over subjects."
     )
-    return f"{told}\n\n{markdown(_table(results))}\n![Mean error at each landmark]({FIGURE})"
+    return f"{summary}\n\n{markdown(_table(results))}\n![Mean error at each landmark]({FIGURE})"
 
 
 def _table(results: StoredResults) -> Table:

@@ -52,21 +52,21 @@ def push_model(
     listener: TransferListener | None = None,
     hub: Hub | None = None,
 ) -> PushReport:
-    """Publish a model folder; the same again sends nothing, and goes on where an earlier push was stopped.
+    """Publish the folder of a network; run it again to resume, and an unchanged folder uploads nothing.
 
-    All of it goes in one commit, together with what is removed, once the content of the large files is there. So a
-    repository holds a whole network at every moment, or none.
+    Everything is one commit, including deletions, made after the large files have been uploaded. So a repository always
+    holds a complete network, or none.
 
     Args:
         root: A folder of `synthgen train` or `synthgen finetune`.
         address: Repository and branch.
         options: How.
-        listener: Told what happens.
-        hub: The Hub; None takes the user's.
+        listener: Receives progress.
+        hub: The Hub; None: the user's.
 
     Raises:
-        SynthgenError: The token may not write there, the folder is no finished and sound network, the repository holds
-            something else, or the Hub cannot be used. The text says which.
+        SynthgenError: The token may not write there, the folder does not hold a finished, valid network, the repository
+            holds something else, or the Hub cannot be used. The text says which.
 
     """
     options, listener = options or PushOptions(), listener or Silent()
@@ -96,7 +96,7 @@ def _read(root: Path) -> _Folder:
     checkpoint.model()
     broken = [name for name, tensor in checkpoint.weights.items() if not torch.isfinite(tensor).all()]
     if broken:
-        raise CheckpointError(f"{root}: its weights hold what is no number ({broken[0]}); train again")
+        raise CheckpointError(f"{root}: its weights contain NaN or infinity ({broken[0]}); train it again")
     found = read_results(root, checkpoint.domain.landmarks)
     if found is None and any(root.glob("fold-*")):
         raise CheckpointError(f"{root}: its fine-tuning has not ended (no {RESULTS}); give the same command again")

@@ -53,7 +53,7 @@ class StoredResults(_Part):
     scans: int = Field(ge=1)
     subjects: int = Field(ge=1)
     spec_sha256: str = Field(pattern="^[0-9a-f]{64}$")
-    """Of the spec that the scans were brought to."""
+    """Digest of the spec to whose domain the scans were converted."""
     methods: dict[str, StoredMethod]
     folds: int | None = Field(None, ge=2)
 

@@ -18,7 +18,7 @@ class LandmarkNet(nn.Module, ABC):
         """Return what the layers put out for images (n, 1, H, W)."""
 
     def labels_of(self, outputs: Tensor) -> Tensor:
-        """Return the labels (n, coordinates of all landmarks) that outputs stand for."""
+        """Convert outputs to labels (n, coordinates of all landmarks)."""
         return outputs
 
     def loss_of(self, outputs: Tensor, targets: Tensor, samples: float) -> Tensor:

@@ -1,8 +1,8 @@
-"""A small fully-convolutional network that draws a heatmap of each landmark and puts out where its mass lies.
+"""A small fully-convolutional network: it predicts a heatmap of each landmark and returns its centre of mass.
 
-Its coordinates are soft-argmax ("integral regression": Sun et al., ECCV 2018), with a hundredth of the weights of the
-paper's network. It learns by the maps as well as by the coordinates (Nibali et al., arXiv:1801.07372): coordinates
-alone are moved by every place of a map at once, and leave it at the mean of all hands for thousands of updates.
+The coordinates are the soft-argmax ("integral regression": Sun et al., ECCV 2018), with a hundredth of the weights of
+the paper's network. The loss is on the heatmaps as well as on the coordinates (Nibali et al., arXiv:1801.07372): with
+coordinates alone, every pixel of a map pulls at once, and the network stays at the mean hand for thousands of steps.
 """
 
 from itertools import pairwise
@@ -69,7 +69,7 @@ class HeatmapNet(LandmarkNet):
         return cast("Tensor", self.maps(features)).float()
 
     def labels_of(self, outputs: Tensor) -> Tensor:
-        """Return the labels (n, landmarks * coordinates) of where the mass of maps lies."""
+        """Return the labels (n, landmarks * coordinates) of the centres of mass of heatmaps."""
         heat = self._log_heat(outputs).exp()
         # No matrix product: in bfloat16 it would leave a third of a pixel.
         coordinates = [(heat.sum(dim=5 - axis) * self._places(heat, axis)).sum(dim=2) for axis in (3, 2)]
