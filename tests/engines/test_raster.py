@@ -60,7 +60,7 @@ def exact(points, depths):
     return out
 
 
-@examples(400)
+@examples(100)
 @given(triangle, st.tuples(depth, depth, depth))
 def test_a_triangle_is_that_of_exact_arithmetic(points, depths):
     image, expected = draw(points, depths), exact(points, depths)
@@ -70,7 +70,7 @@ def test_a_triangle_is_that_of_exact_arithmetic(points, depths):
         assert image[place] == pytest.approx(float(value), abs=1e-9)
 
 
-@examples(150)
+@examples(100)
 @given(st.lists(st.tuples(triangle, st.tuples(depth, depth, depth)), min_size=2, max_size=5))
 def test_the_nearest_of_many_triangles_is_rendered(many):
     image = draw([p for points, _ in many for p in points], [d for _, depths in many for d in depths])
@@ -128,7 +128,7 @@ def convex(points):
 far = st.one_of(coordinate, st.floats(-1e7, 1e7), st.floats(-1e12, 1e12), st.sampled_from([6000.5, -6000.0, 6012.0]))
 
 
-@examples(300)
+@examples(100)
 @given(st.tuples(st.tuples(far, far), st.tuples(far, far), st.tuples(far, far)))
 def test_huge_triangles_are_clipped_without_a_visible_difference(points):
     image = draw(points, (5.0, 5.0, 5.0))

@@ -43,12 +43,11 @@ def experiment(*, flat=True, count=6, info=INFO, methods=METHODS):
     return found, predictions, compare_methods(found, predictions, depths)
 
 
-def report_of(found, predictions, results, **changes):
-    report = Report(
-        title="An experiment", results=results, figures=draw_figures(found, predictions, results),
+def report_of(results, figures=()):
+    return Report(
+        title="An experiment", results=results, figures=figures,
         command="synthgen experiment --folds 3", facts=(("config", "quick_hand"), ("folds", "3")), notes=("A note.",),
     )  # fmt: skip
-    return replace(report, **changes)
 
 
 class Page(HTMLParser):
@@ -86,7 +85,7 @@ def flat_experiment():
 
 @pytest.fixture(scope="module")
 def flat_report(flat_experiment):
-    return report_of(*flat_experiment)
+    return report_of(flat_experiment[2], draw_figures(*flat_experiment))
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +93,10 @@ def flat_page(flat_report):
     return report_html(flat_report)
 
 
+@pytest.mark.slow
 def test_the_same_results_give_the_same_figures_and_the_same_report(flat_report, flat_page):
-    again = report_of(*experiment())
+    found, predictions, results = experiment()
+    again = report_of(results, draw_figures(found, predictions, results))
 
     assert again.figures == flat_report.figures
     assert report_html(again) == flat_page
@@ -112,7 +113,9 @@ def test_a_users_own_settings_of_matplotlib_do_not_count(flat_experiment):
 @pytest.mark.parametrize(
     ("options", "names"),
     [
-        ({"flat": False, "info": BODY}, ["figure2", "figure3", "success", "figure4"]),
+        pytest.param(
+            {"flat": False, "info": BODY}, ["figure2", "figure3", "success", "figure4"], marks=pytest.mark.slow
+        ),
         ({"count": 1, "methods": ("CNN(syn)",)}, ["figure2", "figure3", "success"]),
     ],
 )
@@ -167,6 +170,7 @@ def test_the_report_says_what_the_results_say(flat_experiment, flat_page):
     assert all(name in text for name in INFO.landmark_names)
 
 
+@pytest.mark.slow
 def test_no_text_becomes_markup():
     names = (HOSTILE, *INFO.landmark_names[1:])
     info = replace(INFO, landmark_names=names, landmark_set=HOSTILE)
@@ -175,11 +179,13 @@ def test_no_text_becomes_markup():
     found = scan_set(*scans, info=found.info)
     predictions = {f"{HOSTILE}{name}": one for name, one in predictions.items()}
     results = compare_methods(found, predictions, {HOSTILE: np.full((6, len(names)), 50.0)})
-    report = report_of(found, predictions, results)
-    figures = tuple(replace(figure, title=HOSTILE, caption=HOSTILE) for figure in report.figures)
+    drawn = draw_figures(found, predictions, results)
+    figures = tuple(replace(figure, title=HOSTILE, caption=HOSTILE) for figure in drawn)
 
-    html = report_html(replace(report, title=HOSTILE, command=HOSTILE, facts=((HOSTILE, HOSTILE),), notes=(HOSTILE,),
-                               figures=figures))  # fmt: skip
+    hostile = replace(
+        report_of(results, figures), title=HOSTILE, command=HOSTILE, facts=((HOSTILE, HOSTILE),), notes=(HOSTILE,)
+    )
+    html = report_html(hostile)
     page = Page(html)
 
     assert "script" not in page.tags
@@ -189,7 +195,7 @@ def test_no_text_becomes_markup():
 
 
 def test_depth_is_reported_where_it_was_predicted(flat_page):
-    text = Page(report_html(report_of(*experiment(flat=False)))).text
+    text = Page(report_html(report_of(experiment(flat=False)[2]))).text
 
     assert "Absolute depth errors" in text
     assert "Depth CNN(ft)/Mean depth" in text
@@ -198,8 +204,9 @@ def test_depth_is_reported_where_it_was_predicted(flat_page):
 
 def test_a_report_without_what_the_paper_compares_is_a_report():
     found, predictions, results = experiment(count=1, methods=("Heatmap(ft)",))
+    figures = draw_figures(found, predictions, results)
 
-    page = Page(report_html(report_of(found, predictions, results, notes=())))
+    page = Page(report_html(replace(report_of(results, figures), notes=())))
 
     assert "Fine-tuned" not in page.text
     assert "Ratios" not in page.text

@@ -44,7 +44,13 @@ def test_all_kinds_are_tested(all_kinds):
     assert [path.name for path in all_kinds] == KIND_NAMES
 
 
-@pytest.mark.parametrize("name", [*KIND_NAMES, "small.raw"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in ("packed.dcm", "series") else [])
+        for name in (*KIND_NAMES, "small.raw")
+    ],
+)
 def test_a_file_cut_off_anywhere_is_refused_or_whole(all_kinds, name):
     folder = all_kinds[0].parent
     scan = folder / ("small.mhd" if name == "small.raw" else name)
@@ -92,6 +98,7 @@ for name in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 def test_damaged_headers_never_end_the_process(tmp_path):
     write_all(tmp_path)
     done = subprocess.run(

@@ -98,6 +98,7 @@ def test_what_is_read_before_the_push_has_ended_is_no_dataset(hub, address, seal
     assert push(sealed, address, hub=client()).unchanged == len(paths)
 
 
+@pytest.mark.slow
 @once
 def test_what_is_read_in_the_middle_of_a_changed_push_is_refused_and_the_commit_before_is_whole(
     hub, address, sealed, folder, spec, tmp_path
@@ -123,6 +124,7 @@ def test_what_is_read_in_the_middle_of_a_changed_push_is_refused_and_the_commit_
     assert tree(tmp_path / "after") == tree(folder)
 
 
+@pytest.mark.slow
 def test_a_second_push_after_rendering_again_sends_nothing(hub, address, sealed, spec, tmp_path):
     first = push(sealed, address, PushOptions(tag="v1"), hub=client())
     again = make_dataset(tmp_path / "again", spec)
@@ -136,6 +138,7 @@ def test_a_second_push_after_rendering_again_sends_nothing(hub, address, sealed,
     assert "run.json" not in client().files(second.address)
 
 
+@pytest.mark.slow
 def test_a_push_of_a_change_sends_what_has_changed(hub, address, folder, spec):
     push(folder, address, hub=client())
     change_samples(folder, spec, [120])
@@ -148,6 +151,7 @@ def test_a_push_of_a_change_sends_what_has_changed(hub, address, folder, spec):
     assert verify_remote(address, hub=client()).problems == ()
 
 
+@pytest.mark.slow
 @once
 def test_a_push_of_another_count_removes_the_shards_that_are_no_more(hub, address, sealed, tmp_path):
     push(sealed, address, hub=client())
@@ -277,6 +281,7 @@ def test_a_token_that_the_hub_refuses_later_is_one_line(server, monkeypatch, add
         push(sealed, address, hub=client())
 
 
+@pytest.mark.slow
 @once
 def test_another_dataset_a_public_repository_and_a_taken_tag_are_refused(hub, address, sealed, folder, spec, tmp_path):
     first = push(sealed, address, PushOptions(tag="v1"), hub=client())
@@ -387,6 +392,7 @@ def test_a_pull_brings_the_same_bytes_and_again_brings_nothing(hub, published, s
     assert not any("/_lfs/" in e["path"] for e in hub.since(mark))
 
 
+@pytest.mark.slow
 def test_parts_of_a_dataset_come_alone_and_add_up(hub, published, sealed, tmp_path):
     root = tmp_path / "hand"
     part = pull(published, root, PullOptions(split="validation"), hub=client())
@@ -445,6 +451,7 @@ def test_a_damaged_file_comes_again_and_a_damaged_rest_is_thrown_away(hub, publi
     assert tree(root) == tree(sealed)
 
 
+@pytest.mark.slow
 @once
 def test_what_stands_in_the_way_of_a_pull_is_one_line(hub, published, address, tmp_path, folder, spec):
     (tmp_path / "thesis").mkdir()

@@ -111,6 +111,7 @@ def landmarks(model, scan, depth_model=None):
 # There and back.
 
 
+@pytest.mark.slow
 def test_what_is_pushed_finds_the_same_landmarks(hub, address, tuned, scan, tmp_path):
     report = push_model(tuned, address, PushOptions(tag="v1.0.0"), hub=client())
     mark = hub.mark()
@@ -640,6 +641,7 @@ def test_a_fine_tuning_begins_with_a_network_of_the_hub(hub, address, trained, t
     assert [data.kind for data in load_checkpoint(tmp_path / "tuned").history] == ["dataset", "scan set"]
 
 
+@pytest.mark.slow
 @once
 def test_a_network_on_depth_comes_from_the_hub_too(hub, address, tuned, scan, tmp_path):
     save_checkpoint(tmp_path / "deep", network(config=CONFIG.model_copy(update={"input": "depth"})))

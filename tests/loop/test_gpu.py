@@ -70,6 +70,7 @@ def test_a_training_goes_on_with_its_dropout_and_momentum(dataset, tmp_path, mon
     assert off(kept[8], whole) > 2 * ROUNDING
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("device", ["cpu", GPU])
 def test_a_device_predicts_nearly_what_the_cpu_predicts(dataset, device, precision):

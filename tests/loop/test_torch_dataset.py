@@ -39,7 +39,7 @@ def same(one, other) -> bool:
 
 
 @pytest.mark.parametrize("inputs", ["mask", "depth"])
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_batches_are_those_of_our_own_loop(folder, inputs, workers):
     moves = {"rotation_deg": 10.0, "scale": 0.1, "shift": 0.05}
     config = TrainingConfig(input=inputs, batch_size=50, seed=7, augmentation=moves)
@@ -79,7 +79,7 @@ def test_tensors_are_what_the_documentation_says(folder):
     assert abs(float(inside.mean())) < 1e-3
 
 
-@pytest.mark.parametrize("workers", [0, 1, 2, 3])
+@pytest.mark.parametrize("workers", [0, 1, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3))])
 def test_every_sample_comes_once_and_another_epoch_has_another_order(folder, workers):
     dataset = synthgen.torch_dataset(folder, seed=3)
     epochs = []
@@ -92,6 +92,7 @@ def test_every_sample_comes_once_and_another_epoch_has_another_order(folder, wor
     assert epochs[0] != epochs[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_workers_that_live_on_hear_of_the_next_epoch(folder, context):
     dataset = synthgen.torch_dataset(folder, batch_size=50)
@@ -143,6 +144,7 @@ def test_resuming_gives_the_rest_of_the_epoch(folder, batch_size):
         assert same(list(other), whole)  # the next pass is whole again
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1, 2, 3])
 def test_a_plain_loader_resumes_by_the_batches_that_the_loop_has_used(folder, workers):
     dataset = synthgen.torch_dataset(folder, batch_size=50, seed=1)
@@ -170,6 +172,7 @@ class Stateful(torch.utils.data.IterableDataset):
             yield item, self.dataset.state_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [None, 50])
 def test_each_worker_resumes_from_its_own_state(folder, batch_size):
     dataset = synthgen.torch_dataset(folder, batch_size=batch_size, seed=1)
@@ -182,6 +185,7 @@ def test_each_worker_resumes_from_its_own_state(folder, batch_size):
     assert same(rest, [item for item, _ in pairs[4:]])
 
 
+@pytest.mark.slow
 def test_a_state_of_another_number_of_workers_is_refused(folder):
     dataset = synthgen.torch_dataset(folder, batch_size=50)
     _, state = next(iter(DataLoader(Stateful(dataset), batch_size=None, num_workers=2)))

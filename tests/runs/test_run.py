@@ -97,7 +97,7 @@ class Recorder:
             self.react()
 
 
-@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("workers", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_any_number_of_workers_makes_the_same_bytes(reference, tmp_path, workers, monkeypatch):
     import synthgen.generator.runs.resources as resources
 
@@ -108,6 +108,7 @@ def test_any_number_of_workers_makes_the_same_bytes(reference, tmp_path, workers
     assert sums(tmp_path / "data") == sums(reference)
 
 
+@pytest.mark.slow
 def test_shards_made_apart_and_in_another_order_are_the_same_bytes(reference, tmp_path):
     out = tmp_path / "data"
     first = go(out, shards="10-17")
@@ -161,6 +162,7 @@ def test_a_worker_killed_in_the_middle_of_a_shard_is_replaced(reference, tmp_pat
     assert hidden(tmp_path / "data") == []
 
 
+@pytest.mark.slow
 def test_a_worker_opens_its_pipeline_once_and_closes_it(tmp_path, fake):
     go(tmp_path / "data")
 
@@ -168,6 +170,7 @@ def test_a_worker_opens_its_pipeline_once_and_closes_it(tmp_path, fake):
     assert len(list(fake.glob("closed-*"))) == 1
 
 
+@pytest.mark.slow
 def test_shards_that_fail_or_kill_their_workers_are_listed_and_the_others_finish(reference, tmp_path, fake):
     plans = plan_shards("hand", 1, COUNT)
     crash, fail = plans[2], plans[5]
@@ -236,6 +239,7 @@ def pids(fake: Path) -> list[int]:
     return [int(path.name.split("-")[1]) for path in fake.glob("opened-*")]
 
 
+@pytest.mark.slow
 def test_another_spec_is_refused_and_overwrite_replaces_it(reference, tmp_path):
     out = tmp_path / "data"
     go(out, spec=small_spec(60, seed=1))
@@ -249,6 +253,7 @@ def test_another_spec_is_refused_and_overwrite_replaces_it(reference, tmp_path):
     assert sums(out) == sums(reference)
 
 
+@pytest.mark.slow
 def test_overwrite_removes_nothing_but_datasets(reference, tmp_path):
     holiday = tmp_path / "holiday"
     holiday.mkdir()
@@ -313,6 +318,7 @@ def external_cluster(tmp_path: Path, *worker_options: str):
             process.wait()
 
 
+@pytest.mark.slow
 def test_an_external_scheduler_makes_the_same_bytes(reference, tmp_path):
     with external_cluster(tmp_path, "--nthreads", "1", "--nworkers", "2") as (address, _):
         report = go(tmp_path / "data", scheduler=address, workers=None)
@@ -322,6 +328,7 @@ def test_an_external_scheduler_makes_the_same_bytes(reference, tmp_path):
         assert not list((tmp_path / "data").glob(".token*"))  # the mark of the shared folder
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_dies_ends_the_run_with_one_line(tmp_path, fake):
     (fake / "slow").touch()
     with external_cluster(tmp_path, "--nthreads", "1") as (address, scheduler):
