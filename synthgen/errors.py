@@ -8,7 +8,7 @@ from importlib.util import find_spec
 EXTRAS = {
     "blender": ("rendering with Blender", ("bpy",)),
     "train": ("training or running a network", ("torch", "safetensors", "tensorboard", "sklearn")),
-    "scans": ("reading scans", ("h5py", "SimpleITK", "nibabel", "pydicom")),
+    "scans": ("working with scans", ("h5py", "SimpleITK", "nibabel", "pydicom")),
 }
 """The purpose of each extra of ``pyproject.toml``, and the modules that only it installs."""
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
-from synthgen.errors import DatasetError, SpecError
+from synthgen.errors import DatasetError, SpecError, need
 from synthgen.generator.phantoms.nifti_writer import write_nifti
 from synthgen.generator.phantoms.phantom import PhantomOptions, checked, make_phantom, phantom_scene
 from synthgen.geometry import Floats
@@ -53,7 +53,9 @@ def make_phantoms(
     Raises:
         SynthgenError: The spec, the number or an option is invalid.
         DatasetError: The folder is not empty, or cannot be written.
+        MissingPackageError: nibabel is not installed; nothing is written then.
     """
+    need("nibabel")
     if n < 1:
         raise SpecError(f"-n: value {n}; make at least 1 phantom")
     checked(options or PhantomOptions())
