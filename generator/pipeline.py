@@ -44,7 +44,7 @@ class Shot:
 
 
 class Pipeline:
-    """A scene and an engine."""
+    """A scene and the engine that renders it."""
 
     def __init__(self, scene: Scene, engine: Engine) -> None:
         self.scene = scene
@@ -59,9 +59,9 @@ class Pipeline:
 
         The results equal those of `sample`, but posing and Cycles do not evict each other from the processor's caches.
         """
-        waiting = map(int, indices)
-        while some := list(islice(waiting, DRAWN)):
-            drawn = self.scene.recipes.draw(some)
+        remaining = map(int, indices)
+        while batch := list(islice(remaining, DRAWN)):
+            drawn = self.scene.recipes.draw(batch)
             for start in range(0, len(drawn), CHUNK):
                 shots = [self._shot(body) for body in self.scene.bodies(drawn[start : start + CHUNK])]
                 yield from [self._render(shot) for shot in shots]
@@ -117,7 +117,7 @@ def with_engine(scene: Scene, engine: str) -> Pipeline:
 
 def _engine(name: str) -> Callable[..., Engine]:
     if name == "blender":
-        from synthgen.generator.engines.blender import BlenderEngine  # noqa: PLC0415  # the only way to bpy
+        from synthgen.generator.engines.blender import BlenderEngine  # noqa: PLC0415 (the only import of bpy)
 
         return BlenderEngine
     if name == "raster":

@@ -1,1 +1,1 @@
-"""Datasets on the Hugging Face Hub: push and pull."""
+"""Pushing datasets to the Hugging Face Hub and pulling them."""

@@ -1,4 +1,4 @@
-"""Getting a dataset, or a part of one, from the Hugging Face Hub: checked, and gone on with where it was stopped."""
+"""Downloads a dataset, or a part of one, from the Hugging Face Hub: checked, and resumed where it was interrupted."""
 
 import contextlib
 import tempfile
@@ -23,15 +23,15 @@ from synthgen.storage.atomic_files import file_sha256, sync_folder, write_file
 from synthgen.storage.dataset_paths import CHECKSUMS, GUARD, SPEC, labels_path, list_files, parse_checksums
 
 _SMALL_BYTES = 64 * 2**20
-"""What is held in memory at most."""
+"""Maximum size of a file that is read into memory."""
 
 
 @dataclass(frozen=True)
 class PullOptions:
-    """Which part of a dataset is wanted; both None: all of it."""
+    """Which part of a dataset to download; if both are None, all of it."""
 
     shards: str | None = None
-    """Numbers and ranges of shards through all splits, ``0-15,20``."""
+    """Numbers and ranges of shards, counted across all splits: ``0-15,20``."""
     split: str | None = None
 
 
@@ -40,15 +40,17 @@ class PullReport:
     """What a pull did."""
 
     address: Address
-    """With the commit."""
+    """The address, with the commit."""
     files: int
-    """That were downloaded."""
+    """Files downloaded."""
     bytes: int
+    """Bytes downloaded."""
     shards: int
-    """That are here now."""
+    """Shards now in the folder."""
     of_shards: int
+    """Shards of the whole dataset."""
     sealed: bool
-    """Whether all of the dataset is here."""
+    """Whether the dataset in the folder is complete."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ class _PinnedDataset:
     checksums: bytes
     """The content of its checksum file."""
     sums: Mapping[str, str]
-    """The digests in it by path."""
+    """Its digests, by path."""
 
 
 def pull(
@@ -74,20 +76,20 @@ def pull(
     listener: TransferListener | None = None,
     hub: Hub | None = None,
 ) -> PullReport:
-    """Download a dataset to a folder; the same again downloads what is missing or damaged.
+    """Download a dataset to a folder; called again, it resumes: it downloads what is missing or damaged.
 
-    A folder with a part of a dataset is like one that is not rendered to its end: another pull, or
-    `synthgen render`, adds the rest. The seal comes when all is there.
+    A folder with a part of a dataset is like one whose rendering is incomplete: another pull, or `synthgen render`,
+    adds the rest. The dataset is sealed once it is complete.
 
     Args:
-        address: Repository and revision, which is pinned to a commit first.
+        address: Repository and revision, which is resolved to a commit first.
         root: The folder: new, empty, or of the same dataset.
-        options: Which part.
-        listener: Told what happens.
-        hub: The Hub; None takes the user's.
+        options: Which part; None for all.
+        listener: Receives messages and progress.
+        hub: The Hub; None uses the user's configuration.
 
     Raises:
-        SynthgenError: The repository is no dataset of synthgen or is not what its checksums say, the folder holds
+        SynthgenError: The repository is not a synthgen dataset or does not match its checksums, the folder holds
             something else, or the Hub cannot be used.
 
     """
@@ -119,16 +121,16 @@ def verify_remote(
     listener: TransferListener | None = None,
     hub: Hub | None = None,
 ) -> VerifyReport:
-    """Check a dataset on the Hub: all of it passes through this machine, one archive at a time.
+    """Check a dataset on the Hub by downloading all of it, one archive at a time; nothing is kept.
 
     Args:
         address: Repository and revision.
-        options: What else is done.
-        listener: Told how far the check is.
-        hub: The Hub; None takes the user's.
+        options: Additional checks.
+        listener: Receives messages and progress.
+        hub: The Hub; None uses the user's configuration.
 
     Raises:
-        SynthgenError: It is no dataset of synthgen, or the Hub cannot be used.
+        SynthgenError: It is not a synthgen dataset, or the Hub cannot be used.
 
     """
     source = _open(hub or Hub(listener), address)
@@ -142,18 +144,18 @@ def verify_remote(
 
 
 class _RemoteShelf:
-    """The files of a repository; archives are here only while they are looked at."""
+    """The files of a repository; each archive is downloaded only while it is checked."""
 
     def __init__(self, source: _PinnedDataset, root: Path) -> None:
         self._source, self._root = source, root
 
     def sizes(self) -> Mapping[str, int]:
-        """Return the bytes of the files by path; hidden ones are the Hub's own."""
+        """Return the files' sizes in bytes by path, without hidden files, which belong to the Hub."""
         return {path: file.bytes for path, file in self._source.files.items() if not path.startswith(".")}
 
     @contextlib.contextmanager
     def take(self, path: str) -> Iterator[Path]:
-        """Download an archive, and remove it afterwards."""
+        """Download an archive; remove it after the block."""
         to = self._root / path
         _download(self._source, path, to)
         try:
@@ -163,7 +165,7 @@ class _RemoteShelf:
 
 
 def _open(hub: Hub, address: Address) -> _PinnedDataset:
-    """Pin a dataset to its commit and read what says which files it has."""
+    """Resolve a dataset to its commit and read its spec and checksums, which list its files."""
     pinned = hub.resolve(address)
     files = hub.files(pinned)
     small = {}
@@ -172,7 +174,7 @@ def _open(hub: Hub, address: Address) -> _PinnedDataset:
             raise RemoteError(f"{address}: not a synthgen dataset, or its push did not finish ({path} is missing)")
         if files[path].bytes > _SMALL_BYTES:
             raise RemoteError(
-                f"{address}: {path}: {files[path].bytes} bytes are too many; it is not what synthgen writes"
+                f"{address}: {path}: {files[path].bytes} bytes, the maximum is {_SMALL_BYTES}; contact its owner"
             )
         small[path] = hub.read(pinned, files[path])
     with tempfile.TemporaryDirectory(prefix="synthgen-pull-") as name:
@@ -191,36 +193,39 @@ def _wanted(plans: tuple[ShardPlan, ...], options: PullOptions) -> list[ShardPla
 
 
 def _paths(source: _PinnedDataset, wanted: list[ShardPlan]) -> list[str]:
-    """Return which files are to be here: the wanted shards, their splits' tables, and what stands around, in order."""
+    """Return the files to download, in order: the spec, other files and the wanted splits' tables, wanted shards."""
     sums, plans = source.sums, source.plans
-    strange = (sums.keys() - dataset_paths(plans)) | (sums.keys() - source.files.keys())
-    if strange:
-        raise RemoteError(f"{source.address}: {CHECKSUMS}: {min(strange)!r:.100} is no file of this dataset there")
+    unexpected = (sums.keys() - dataset_paths(plans)) | (sums.keys() - source.files.keys())
+    if unexpected:
+        raise RemoteError(
+            f"{source.address}: {CHECKSUMS}: lists {min(unexpected)!r:.100}, which is not a file of this dataset; "
+            "contact its owner"
+        )
     tables = {labels_path(plan.split) for plan in plans}
     unwanted = {plan.path for plan in plans} | (tables - {labels_path(plan.split) for plan in wanted})
-    around = sorted(sums.keys() - unwanted, key=lambda path: (path != SPEC, path))
+    others = sorted(sums.keys() - unwanted, key=lambda path: (path != SPEC, path))
     absent = [plan.path for plan in wanted if plan.path not in sums]
     if absent:
-        raise RemoteError(f"{source.address}: {CHECKSUMS}: lacks {absent[0]}; it is not what synthgen writes")
-    return [*around, *(plan.path for plan in wanted)]
+        raise RemoteError(f"{source.address}: {CHECKSUMS}: {absent[0]} is missing; contact its owner")
+    return [*others, *(plan.path for plan in wanted)]
 
 
 def _check_folder(root: Path, source: _PinnedDataset) -> None:
-    """Refuse a folder that holds anything but a part of this dataset."""
+    """Check that a folder holds nothing except a part of this dataset."""
     if not (root / SPEC).is_file():
         foreign = list_files(root)
         if foreign:
             raise DatasetError(
-                f"{root}: is not empty and no dataset folder (it holds {foreign[0]}); choose another --out"
+                f"{root}: is not empty and not a dataset folder (it holds {foreign[0]}); choose another --out"
             )
     elif (root / SPEC).read_bytes() != source.spec:
-        raise DatasetError(f"{root}: holds another dataset than {source.address}; choose another --out")
+        raise DatasetError(f"{root}: holds a different dataset than {source.address}; choose another --out")
     if (root / CHECKSUMS).is_file() and (root / CHECKSUMS).read_bytes() != source.checksums:
-        raise DatasetError(f"{root}: holds another version than {source.address}; choose another --out")
+        raise DatasetError(f"{root}: holds a different version than {source.address}; choose another --out")
 
 
 def _get(source: _PinnedDataset, path: str, root: Path, meter: Meter) -> None:
-    """Download one file to its place, once it is known to be what the checksums say."""
+    """Download one file, and move it to its path once it matches its checksum."""
     to, plan = root / path, next((plan for plan in source.plans if plan.path == path), None)
     partial = to.with_name(f".{to.name}.{source.sums[path][:8]}.partial")
     source.hub.download(source.address, source.files[path], partial, meter.count)
@@ -235,9 +240,9 @@ def _get(source: _PinnedDataset, path: str, root: Path, meter: Meter) -> None:
 
 
 def _check_content(source: _PinnedDataset, path: str, partial: Path, plan: ShardPlan | None) -> None:
-    known = source.files[path].sha256  # of a large file, and compared with what came already
+    known = source.files[path].sha256  # known for large files, whose content was compared during the download
     if (known or file_sha256(partial)) != source.sums[path]:
-        raise RemoteError(f"{source.address}: {path}: is not what its {CHECKSUMS} says; tell its owner")
+        raise RemoteError(f"{source.address}: {path}: does not match {CHECKSUMS}; contact its owner")
     if plan is not None:
         for _ in read_members(partial, plan):
             pass

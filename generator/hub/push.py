@@ -1,4 +1,4 @@
-"""Publishing a dataset folder on the Hugging Face Hub: verified before, complete and verified after."""
+"""Publishes a dataset folder on the Hugging Face Hub; the folder is verified first, the upload checked afterwards."""
 
 import json
 from pathlib import Path
@@ -25,21 +25,21 @@ def push(
     listener: TransferListener | None = None,
     hub: Hub | None = None,
 ) -> PushReport:
-    """Publish a dataset folder; the same again sends nothing, and goes on where an earlier push was stopped.
+    """Publish a dataset folder; called again, it resumes an interrupted push, and uploads nothing if nothing changed.
 
-    Shards, tables and pictures go first, then in one commit card, manifest and checksums, together with what is
-    removed; so whoever reads the branch finds the new card only when all that it tells of is there.
+    Shards, tables and pictures are uploaded first; card, manifest, checksums and deletions follow in one commit. So
+    readers of the branch see the new card only when everything it describes is there.
 
     Args:
         root: The folder, sealed.
         address: Repository and branch.
-        options: How.
-        listener: Told what happens.
-        hub: The Hub; None takes the user's.
+        options: How to push.
+        listener: Receives messages and progress.
+        hub: The Hub; None uses the user's configuration.
 
     Raises:
-        SynthgenError: The token may not write there, the folder is not whole and sound, the repository holds another
-            dataset, or the Hub cannot be used. The text says which.
+        SynthgenError: The token has no write access, the folder is incomplete or damaged, the repository holds
+            another dataset, or the Hub cannot be used.
 
     """
     options, listener = options or PushOptions(), listener or Silent()
@@ -62,15 +62,15 @@ def _check_folder(root: Path, listener: TransferListener) -> None:
 
 
 def _check_same_dataset(hub: Hub, before: Remote, info: DatasetInfo) -> None:
-    """Refuse to put a dataset over one of another name."""
+    """Check that the repository does not hold a dataset of another name."""
     there = before.files.get(MANIFEST)
     if before.head is None or there is None or there.bytes > _MANIFEST_BYTES:
         return
     try:
-        told = json.loads(hub.read(before.head, there))
+        stored = json.loads(hub.read(before.head, there))
     except (ValueError, RecursionError):
-        told = None
-    name = told.get("name") if isinstance(told, dict) else None
+        stored = None
+    name = stored.get("name") if isinstance(stored, dict) else None
     if name != info.name:
         raise RemoteError(
             f"{before.head.repo}: holds the dataset {name!r:.60}, not {info.name!r}; choose another --repo"

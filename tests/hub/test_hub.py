@@ -112,7 +112,7 @@ def test_what_is_read_in_the_middle_of_a_changed_push_is_refused_and_the_commit_
     hub.fail()
 
     assert client().resolve(address) != first.address
-    with pytest.raises(RemoteError, match=r"labels/train-00000.parquet: is not what its SHA256SUMS says; tell its own"):
+    with pytest.raises(RemoteError, match=r"labels/train-00000.parquet: does not match SHA256SUMS; contact its"):
         pull(address, tmp_path / "middle", hub=client())
     assert not list((tmp_path / "middle").rglob("*.tar"))
     assert not (tmp_path / "middle" / "SHA256SUMS").exists()
@@ -462,12 +462,12 @@ def test_what_stands_in_the_way_of_a_pull_is_one_line(hub, published, address, t
     for repo, root, options, line in (
         ("tester/absent", tmp_path / "a", None, "tester/absent: is not a dataset repository; check its name$"),
         ("tester/published@v9", tmp_path / "a", None, "has no revision v9"),
-        (address.repo, tmp_path / "a", None, "is no dataset of synthgen"),
+        (address.repo, tmp_path / "a", None, "is not a synthgen dataset"),
         (published, tmp_path / "a", PullOptions(split="training"), "--split: value training; give one of train, valid"),
         (published, tmp_path / "a", PullOptions(shards="18"), "--shards: value '18'; this dataset has the shards 0 to"),
-        (published, tmp_path / "thesis", None, "is not empty and no dataset folder .it holds thesis.txt"),
-        (published, other, None, "holds another dataset than hf://datasets/tester/published"),
-        (published, folder, None, "holds another version than hf://datasets/tester/published"),
+        (published, tmp_path / "thesis", None, "is not empty and not a dataset folder .it holds thesis.txt"),
+        (published, other, None, "holds a different dataset than hf://datasets/tester/published"),
+        (published, folder, None, "holds a different version than hf://datasets/tester/published"),
     ):  # fmt: skip
         with pytest.raises((RemoteError, DatasetError), match=line):
             pull(repo if isinstance(repo, Address) else parse_address(repo), root, options, hub=client())
@@ -527,7 +527,7 @@ def test_checksums_that_lead_out_of_the_folder_are_refused(hub, address, folder,
     remote.create(address, private=False)
     for line, expected in (
         (f"{'0' * 64}  ../evil\n", "is not a line of checksum"),
-        (f"{'0' * 64}  evil\n", "is no file of this"),
+        (f"{'0' * 64}  evil\n", "is not a file of this"),
     ):
         (folder / "SHA256SUMS").write_text(sums + line)
         remote.upload(address, folder, Change("evil", tuple(tree(folder))), Meter("", 0, 0, Silent()))
@@ -543,7 +543,7 @@ def test_a_file_that_is_not_what_the_checksums_say_is_refused(hub, address, fold
     remote.create(address, private=False)
     remote.upload(address, folder, Change("evil", tuple(tree(folder))), Meter("", 0, 0, Silent()))
 
-    with pytest.raises(RemoteError, match=f"{plan.path}: is not what its SHA256SUMS says"):
+    with pytest.raises(RemoteError, match=f"{plan.path}: does not match SHA256SUMS"):
         pull(address, tmp_path / "out", hub=client())
     assert not (tmp_path / "out" / plan.path).exists()
 
