@@ -1,1 +1,1 @@
-"""Running many shards: options, worker processes, progress, resume, and rendering on demand."""
+"""Rendering many shards: options, worker processes, progress, resuming; and rendering on demand."""

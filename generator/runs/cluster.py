@@ -1,7 +1,7 @@
-"""The cluster: every shard to render is a task of Dask's. Only here enters Dask.
+"""The cluster: every shard to render is a Dask task. No other module uses Dask to render.
 
-Scheduling, workers that crash and where their shards go next are Dask's: on processes that are started here, or on a
-scheduler that is there already.
+Dask does the scheduling and retries the shards of crashed workers: on processes started here, or on an existing
+scheduler.
 """
 
 # Dask's client has no types.
@@ -35,44 +35,44 @@ from synthgen.generator.runs.worker import PipelineHolder, ShardOutcome, ShardTa
 from synthgen.interrupts import interrupts_blocked
 
 CRASHES_ALLOWED = 3
-"""A shard is given up when one worker more than this has died of it."""
+"""A shard fails once it has crashed one worker more than this."""
 _CONNECT_S = 5
 _WORKERS_S = 20
 _CLOSE_S = 3.0
 _POLL_S = 0.25
 _WORKERLESS_S = 60.0
-_LOST = "scheduler: the connection was lost; the same command goes on from here"
+_LOST = "scheduler: the connection was lost; run the same command again to resume"
 _QUIET = ("distributed", "tornado", "asyncio", "bokeh")
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """Workers to which shards can be handed."""
+    """Workers to which shards can be submitted."""
 
     client: Client
     workers: int
     window: int
-    """Shards to hand over at a time."""
+    """Maximum number of shards submitted at a time."""
 
 
 @contextlib.contextmanager
 def open_cluster(options: RunOptions, workers: int, *, idle: bool) -> Iterator[Cluster | None]:
-    """Start or find the workers; None when there is nothing for them to do."""
+    """Start local workers or connect to a scheduler; None if there is nothing to do."""
     if idle:
         yield None
     elif options.scheduler:
         with _quiet(), _connect(options.scheduler) as client:
             n = _worker_count(client)
-            # All at once, so that a cluster that grows with its queue can see the queue.
+            # All at once, so that a cluster that scales with its queue sees the queue.
             yield Cluster(client, workers=n, window=options.workers or 1 << 30)
     else:
         with _quiet(), _start_workers(workers, dashboard=options.dashboard) as client:
-            # No more than can run: a shard that waits on a worker is blamed with the one that kills it.
+            # No more than can run: a shard queued on a worker is blamed together with the one that kills it.
             yield Cluster(client, workers=workers, window=workers)
 
 
 class _PatientNanny(Nanny):
-    """A nanny that waits less long for a worker that does not end by itself."""
+    """A nanny with a shorter timeout for workers that do not exit by themselves."""
 
     async def close(self, timeout: float | None = None, reason: str = "nanny-close") -> Any:
         return await super().close(timeout=timeout or _CLOSE_S, reason=reason)
@@ -81,17 +81,17 @@ class _PatientNanny(Nanny):
 @contextlib.contextmanager
 def _start_workers(n: int, *, dashboard: bool) -> Iterator[Client]:
     if dashboard and importlib.util.find_spec("bokeh") is None:
-        raise ClusterError("--dashboard: needs bokeh; `pip install bokeh`, or leave the option out")
+        raise ClusterError("--dashboard: needs bokeh; run `pip install bokeh`, or omit the option")
     config = {
         "distributed.scheduler.allowed-failures": CRASHES_ALLOWED,
         "distributed.worker.multiprocessing-method": "spawn",
-        # It keeps an hour of call trees: a worker grows by 5 MB a minute.
+        # The profiler keeps an hour of call trees: a worker grows by 5 MB a minute.
         "distributed.worker.profile.enabled": False,
-        # It looks fifty times a second whether it is late itself: a hundredth of a worker's time.
+        # By default the event loop measures its own delay 50 times a second: 1 % of a worker's time.
         "distributed.admin.tick.interval": "1s",
-        # A new process reads its logging levels before it hears of this configuration.
+        # A new process reads its logging levels before it receives this configuration.
         "distributed.nanny.pre-spawn-environ.DASK_LOGGING__DISTRIBUTED": "critical",
-        # Dask has a worker give back every 64 KB that it frees: to get them again takes a third of a body's time.
+        # Dask makes workers return every freed 64 KB to the system: getting them back takes a third of a body's time.
         "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**25,
         "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**24,
     }
@@ -110,7 +110,7 @@ def _start_workers(n: int, *, dashboard: bool) -> Iterator[Client]:
                     silence_logs=logging.CRITICAL,
                 )
             except (RuntimeError, OSError, TimeoutError) as error:
-                raise ClusterError(f"workers: {n} cannot be started here ({error}); try fewer --workers") from error
+                raise ClusterError(f"workers: {n} cannot be started ({error}); try fewer --workers") from error
             stack.enter_context(cluster)
             client = stack.enter_context(Client(cluster, set_as_default=False))
         yield client
@@ -135,7 +135,7 @@ def _connect(address: str) -> Iterator[Client]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep Dask's own lines from the terminal; what matters of them is told in other words."""
+    """Suppress Dask's log messages; what matters in them is reported by this module."""
     loggers = [logging.getLogger(name) for name in _QUIET]
     before = [logger.level for logger in loggers]
     for logger in loggers:
@@ -152,7 +152,11 @@ def _worker_count(client: Client) -> int:
 
 
 def check_workers(cluster: Cluster, address: str, root: Path) -> None:
-    """Refuse workers that are of another version, run several threads, or do not see the dataset folder."""
+    """Check that all workers have this version of synthgen, run one thread, and can write to the dataset folder.
+
+    Raises:
+        ClusterError: One does not.
+    """
     token = root / f".token-{uuid.uuid4().hex}.partial"
     try:
         for attempt in range(3):  # a shared file system may take a moment to show a new file
@@ -170,7 +174,7 @@ def check_workers(cluster: Cluster, address: str, root: Path) -> None:
         if fact["version"] != synthgen.__version__:
             raise ClusterError(
                 f"--scheduler: worker {where} has synthgen {fact['version']}, "
-                f"here is {synthgen.__version__}; install the same"
+                f"this machine {synthgen.__version__}; install the same version"
             )
         if fact["nthreads"] != 1:
             raise ClusterError(
@@ -178,7 +182,7 @@ def check_workers(cluster: Cluster, address: str, root: Path) -> None:
                 f"start it with `dask worker {address} --nthreads 1`"
             )
         if not fact["sees"]:
-            raise ClusterError(f"--out: worker {where} does not see {root}; choose a folder that all workers share")
+            raise ClusterError(f"--out: worker {where} does not see {root}; choose a folder shared by all workers")
 
 
 def _worker_facts(token: str, dask_worker: Worker) -> dict[str, Any]:
@@ -189,11 +193,11 @@ def _worker_facts(token: str, dask_worker: Worker) -> dict[str, Any]:
 def render_shards(
     cluster: Cluster, tasks: Sequence[ShardTask], board: Board, stopping: threading.Event, listener: Listener
 ) -> None:
-    """Hand the tasks over and follow them until all have ended or the run is to stop."""
+    """Submit the tasks and follow them until all have ended or the run is stopped."""
     topic = f"synthgen-{uuid.uuid4().hex}"
     ended: queue.SimpleQueue[Future[ShardOutcome]] = queue.SimpleQueue()
     cluster.client.subscribe_topic(topic, lambda event: board.tick(*event[1]))
-    roll_call = _RollCall(cluster.client)
+    watchdog = _Watchdog(cluster.client)
     waiting, running = deque(tasks), dict[Any, tuple[Future[ShardOutcome], ShardTask]]()
     try:
         while (waiting or running) and not stopping.is_set():
@@ -213,49 +217,49 @@ def render_shards(
                     _raise_if_fatal(outcome)
                     board.end(outcome)
             listener.show(board.progress())
-            roll_call.check()
+            watchdog.check()
     finally:
         if running:
             cluster.client.cancel([future for future, _ in running.values()], force=True)
         cluster.client.unsubscribe_topic(topic)
 
 
-class _RollCall:
-    """Notices when the scheduler, or all its workers, have been gone for a minute."""
+class _Watchdog:
+    """Detects that the scheduler, or all of its workers, have been gone for a minute."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._seen = self._called = time.monotonic()
+        self._seen = self._checked = time.monotonic()
 
     def check(self) -> None:
-        """Look at most every few seconds."""
+        """Check at most every few seconds; raises ClusterError."""
         now = time.monotonic()
-        if now - self._called < _CONNECT_S:
+        if now - self._checked < _CONNECT_S:
             return
-        self._called = now
+        self._checked = now
         try:
             present = _worker_count(self._client)
         except (OSError, TimeoutError):
             raise ClusterError(_LOST) from None
         self._seen = now if present else self._seen
         if now - self._seen > _WORKERLESS_S:
-            raise ClusterError("workers: none has been there for a minute; the same command goes on from here")
+            raise ClusterError("workers: none for a minute; start some, and run the same command again to resume")
 
 
 def _outcome(future: Future[ShardOutcome], task: ShardTask) -> ShardOutcome | None:
-    """Return how a task ended, or None where its result is not to be had now."""
+    """Return how a task ended, or None if its result is not available yet."""
     plan = task.plan
     if future.status == "finished":
         try:
             result: ShardOutcome = future.result(timeout=1)
-        except TimeoutError:  # the worker died with the result: Dask is about to do the task again
+        except TimeoutError:  # the worker died with the result: Dask is about to retry the task
             return None
         return result
     if future.status != "error":
         raise ClusterError(_LOST)
     error = future.exception(timeout=_CONNECT_S)
     if isinstance(error, KilledWorker):
-        text = f"{CRASHES_ALLOWED + 1} workers died of it, one after the other"
+        text = f"crashed {CRASHES_ALLOWED + 1} workers one after the other; run `synthgen doctor`"
     else:
         text = f"{type(error).__name__}: {error}"
     return ShardOutcome(plan.number, plan.path, error=text)
@@ -265,10 +269,10 @@ def _raise_if_fatal(outcome: ShardOutcome) -> None:
     if outcome.fatal:
         if outcome.detail:
             logging.getLogger(__name__).debug("%s", outcome.detail)
-        raise SynthgenError(f"{outcome.error}; what is finished is kept")
+        raise SynthgenError(f"{outcome.error}; finished shards are kept")
 
 
-# What follows runs in the workers.
+# Everything below runs in the workers.
 
 
 def _work(task: ShardTask, topic: str) -> ShardOutcome:
@@ -285,12 +289,12 @@ def _work(task: ShardTask, topic: str) -> ShardOutcome:
     try:
         return render_shard(_holder(worker), task, watch)
     except Stopped:
-        # Not wanted here any more; where the run goes on all the same, another worker takes the shard.
+        # No longer wanted on this worker; if the run continues, another worker takes the shard.
         raise Reschedule from None
 
 
 def _holder(worker: Worker) -> PipelineHolder:
-    """Return the worker's own pipeline holder, made at its first task."""
+    """Return the worker's pipeline holder, created by its first task."""
     holder: PipelineHolder | None = getattr(worker, "synthgen_holder", None)
     if holder is None:
         holder = PipelineHolder()

@@ -1,4 +1,4 @@
-"""Whether this machine can render: each thing that can be missing is looked at, and named with its fix."""
+"""Checks whether this machine can render: everything that can be missing, and how to fix it."""
 
 import platform
 import subprocess
@@ -41,7 +41,7 @@ _PYTHONS = ((3, 11), (3, 12), (3, 13))
 
 @dataclass(frozen=True)
 class Check:
-    """One thing looked at."""
+    """The result of one check."""
 
     name: str
     status: Status
@@ -50,8 +50,8 @@ class Check:
 
 
 def examine() -> list[Check]:
-    """Look at everything; takes a few seconds, most of them for the engines."""
-    looks: tuple[Callable[[], Check], ...] = (
+    """Run all checks; takes a few seconds, most of them for the engines."""
+    checks: tuple[Callable[[], Check], ...] = (
         check_python,
         check_packages,
         check_blender,
@@ -62,11 +62,11 @@ def examine() -> list[Check]:
         check_disk_here,
         check_scratch,
     )
-    return [*(look() for look in looks), *map(check_extra, EXTRAS)]
+    return [*(check() for check in checks), *map(check_extra, EXTRAS)]
 
 
 def check_extra(extra: str) -> Check:
-    """Look for the packages of an extra; without them the rest still works."""
+    """Check that the packages of an extra are installed; everything else works without them."""
     purpose, modules = EXTRAS[extra]
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
@@ -76,15 +76,15 @@ def check_extra(extra: str) -> Check:
 
 
 def check_python(version: tuple[int, int] = sys.version_info[:2]) -> Check:
-    """Compare Python with the versions that synthgen runs on."""
+    """Check that synthgen supports this version of Python."""
     found = f"{platform.python_version()} on {platform.platform(terse=True)}"
     if version not in _PYTHONS:
-        return Check("python", "fail", found, "make the environment with python3.11, which Blender needs, to 3.13")
+        return Check("python", "fail", found, "create the environment with Python 3.11 (which Blender needs) to 3.13")
     return Check("python", "ok", found)
 
 
 def check_packages(names: tuple[str, ...] = _PACKAGES) -> Check:
-    """Name the packages that rendering needs."""
+    """Check that the packages required for rendering are installed."""
     found, missing = [], []
     for name in names:
         try:
@@ -97,28 +97,28 @@ def check_packages(names: tuple[str, ...] = _PACKAGES) -> Check:
 
 
 def check_blender(code: str = _BLENDER, *, installed: bool | None = None) -> Check:
-    """Render one tiny image by Blender, in a child process, because a broken Blender takes its process with it."""
+    """Render one tiny image with Blender, in a child process, because a broken Blender crashes its process."""
     if not (has_blender() if installed is None else installed):
         found = f"blender: no bpy in Python {platform.python_version()}"
         return Check(
             "engine",
             "warn",
             found,
-            'nothing for --engine raster; for Blender, Python 3.11 and `pip install "synthgen[blender]"`',
+            'not needed for --engine raster; for Blender use Python 3.11 and `pip install "synthgen[blender]"`',
         )
     fix = "reinstall bpy; on a bare Linux install libxkbcommon0, libsm6, libxi6, libxxf86vm1, libxfixes3 and libgl1"
     return _check_engine("blender", code, fix, "install bpy 4.5 or 5.0")
 
 
 def check_raster(code: str = _RASTER) -> Check:
-    """Render one tiny image by the raster engine."""
-    fix = "reinstall numba and llvmlite, in the versions of the project's constraints.txt"
+    """Render one tiny image with the raster engine."""
+    fix = "reinstall numba and llvmlite in the versions of the project's constraints.txt"
     return _check_engine("raster", code, fix, fix)
 
 
 def render_triangle(engine: Any) -> float:
-    """Return the depth in mm that an engine, given as its class, sees at the middle of a triangle 70 mm away."""
-    import numpy as np  # noqa: PLC0415 (the doctor itself does without)
+    """Return the depth in mm that an engine, given as its class, renders at the centre of a triangle 70 mm away."""
+    import numpy as np  # noqa: PLC0415 (not needed by the other checks)
 
     from synthgen.geometry import Camera  # noqa: PLC0415
 
@@ -141,20 +141,20 @@ def _check_engine(name: str, code: str, fix: str, fix_image: str) -> Check:
         return Check("engine", "fail", f"{name}: crashed with signal {-done.returncode}", fix)
     if done.returncode:
         return Check("engine", "fail", f"{name}: {_last_line(done.stderr)}", fix)
-    said = _last_line(done.stdout)
-    if not said.endswith("depth 70.0"):
-        return Check("engine", "fail", f"{name}: wrong image ({said})", fix_image)
-    return Check("engine", "ok", f"{name}: {said.split(' depth')[0]} renders")
+    output = _last_line(done.stdout)
+    if not output.endswith("depth 70.0"):
+        return Check("engine", "fail", f"{name}: wrong image ({output})", fix_image)
+    return Check("engine", "ok", f"{name}: {output.split(' depth')[0]} renders")
 
 
 def check_model() -> Check:
-    """Look for the unpacked MakeHuman models."""
+    """Check whether the MakeHuman models are unpacked."""
     from synthgen.blender_assets.bake import MODELS, model_path  # noqa: PLC0415 - loads scipy
 
     missing = [name for name in MODELS if not model_path(name).exists()]
     if missing:
         found = f"not unpacked yet: {', '.join(missing)}"
-        fix = "nothing: the first run does it, or `synthgen bake` now"
+        fix = "none needed: the first run unpacks them; or run `synthgen bake` now"
         return Check("models", "warn", found, fix)
     return Check("models", "ok", str(model_path(MODELS[0]).parent))
 
@@ -162,20 +162,20 @@ def check_model() -> Check:
 def check_cores() -> Check:
     """Count the cores that this process may use."""
     cores = this_machine().cores
-    return Check("cores", "ok", f"{cores}, so up to {cores} workers")
+    return Check("cores", "ok", f"{cores}, enough for {cores} workers")
 
 
 def check_memory() -> Check:
-    """Look for room for one worker."""
+    """Check that the memory suffices for one worker."""
     memory = this_machine().memory
-    found = f"{byte_size(memory)} free, {byte_size(WORKER_MEMORY)} a worker"
+    found = f"{byte_size(memory)} free, {byte_size(WORKER_MEMORY)} per worker"
     if memory < WORKER_MEMORY:
         return Check("memory", "fail", found, "close other programs, or raise the container's limit")
     return Check("memory", "ok", found)
 
 
 def check_disk_here() -> Check:
-    """Look for room in the current folder."""
+    """Check the disk space in the current folder."""
     here = Path.cwd()
     free = disk_free(here)
     if free < 1e9:
@@ -186,12 +186,12 @@ def check_disk_here() -> Check:
 
 
 def check_scratch(memory_folder: Path = Path("/dev/shm")) -> Check:  # noqa: S108 - only looked at
-    """Look where Blender hands over its images: in memory, where the system has such a folder."""
+    """Check the folder through which Blender passes its images: in memory, if the system has such a folder."""
     if not memory_folder.is_dir():
         return Check("scratch", "ok", f"{tempfile.gettempdir()} (no {memory_folder} here)")
     free = disk_free(memory_folder)
     if free < _SCRATCH_BYTES:
-        fix = "rendering takes the temporary folder, a little slower; with Docker give --shm-size 64m"
+        fix = "rendering uses the temporary folder, which is a little slower; with Docker pass --shm-size 64m"
         return Check("scratch", "warn", f"{byte_size(free)} free in {memory_folder}", fix)
     return Check("scratch", "ok", f"{byte_size(free)} free in {memory_folder}")
 

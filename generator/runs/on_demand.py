@@ -1,4 +1,4 @@
-"""Samples for a training that needs them now: rendered in worker processes, handed over as arrays, stored nowhere."""
+"""Renders samples on demand for training: in worker processes, passed as arrays, never stored."""
 
 import multiprocessing
 import os
@@ -21,37 +21,32 @@ from synthgen.interrupts import interrupts_blocked, kill_on_interrupt, signals_d
 from synthgen.quantities import byte_size
 from synthgen.specs.spec import ResolvedSpec
 from synthgen.storage.depth import encode_depth, nearest_depth
+from synthgen.storage.rendered import RenderedSamples
 from synthgen.storage.sample import Sample, stored_points
 
 WORKER_MEMORY = 300_000_000
-"""Bytes of one worker at work, measured: the model and the kernels, no Blender."""
+"""Bytes of one busy worker, measured: the model and the kernels, without Blender."""
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
-Arrays = tuple[NDArray[Any], ...]
 
-
-def sample_arrays(samples: Iterable[Sample], steps_per_mm: float, *, depth: bool) -> Arrays:
-    """Return samples as training holds them, with the numbers that they would have when stored and read again.
+def sample_arrays(samples: Iterable[Sample], steps_per_mm: float, *, depth: bool) -> RenderedSamples:
+    """Return samples as arrays, with the values that they would have if stored and read again.
 
     Args:
-        samples: n of them, at least one, with K landmarks.
-        steps_per_mm: Of the stored depth.
-        depth: Hand over depths instead of masks.
-
-    Returns:
-        Indices (n,); masks (n, H, W / 8) with eight pixels to a byte, or depth codes (n, H, W); landmarks (n, K, 2) in
-        pixels, and which of them are visible (n, K); their depths (n, K), the depth (n,) whose code is 1 and codes per
-        mm (n,), all NaN for masks.
+        samples: n samples, at least one, with K landmarks.
+        steps_per_mm: Steps of the stored depth per mm.
+        depth: Return depth codes instead of masks.
 
     Raises:
         SynthgenError: The depths do not fit 16 bits.
 
     """
     rows = [_row(sample, steps_per_mm, depth=depth) for sample in samples]
-    return tuple(np.stack(column) for column in zip(*rows, strict=True))
+    return RenderedSamples(*(np.stack(column) for column in zip(*rows, strict=True)))
 
 
 def _row(sample: Sample, steps_per_mm: float, *, depth: bool) -> tuple[Any, ...]:
+    """Return the fields of `RenderedSamples` for one sample, in their order."""
     points = stored_points(sample.labels.landmarks_px)
     index = np.int64(sample.index)
     if not depth:
@@ -65,10 +60,10 @@ def _row(sample: Sample, steps_per_mm: float, *, depth: bool) -> tuple[Any, ...]
 
 
 class LiveRenderer:
-    """Worker processes that render samples by their indices, each with a pipe and a thread of this process.
+    """Worker processes that render samples by their indices, each with a pipe and a thread in this process.
 
-    They share nothing with each other, no queue and no lock: so they can be killed at any moment, and whoever waits for
-    one of them hears of it at once.
+    They share no queue and no lock, so they can be killed at any time, and whoever waits for one of them is notified
+    immediately.
     """
 
     def __init__(self, workers: int) -> None:
@@ -76,31 +71,31 @@ class LiveRenderer:
         self._idle: SimpleQueue[Connection] = SimpleQueue()
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="synthgen-workers")
 
-    def start(self, source: PipelineSetup, *, depth: bool) -> None:
-        """Start one more process."""
+    def start(self, setup: PipelineSetup, *, depth: bool) -> None:
+        """Start another process."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        with theirs:  # no other process has it, so what is read from ours ends with the worker
-            process = context.Process(target=_work, args=(theirs, source), kwargs={"depth": depth}, daemon=True)
+        with theirs:  # no other process holds it, so reading from ours ends with the worker
+            process = context.Process(target=_work, args=(theirs, setup), kwargs={"depth": depth}, daemon=True)
             self._processes.append(process)
             process.start()
         self._idle.put(ours)
 
-    def submit(self, indices: NDArray[np.int64]) -> "Future[Arrays]":
-        """Begin to render samples, at least one.
+    def submit(self, indices: NDArray[np.int64]) -> "Future[RenderedSamples]":
+        """Start to render samples, at least one.
 
-        The future's result, or error, is that of `render_arrays`; it is a `BrokenExecutor` where the process has ended.
+        The future's result or error is that of `render_arrays`, or `BrokenExecutor` if the process has died.
         """
         return self._threads.submit(self._ask, indices)
 
     def kill(self) -> None:
-        """End the processes, whatever they do."""
+        """Kill the processes."""
         for process in self._processes:
             if process.is_alive():
                 process.kill()
 
     def close(self) -> None:
-        """End the processes, and wait until they are gone."""
+        """Kill the processes and wait until they have ended."""
         self.kill()
         self._threads.shutdown(cancel_futures=True)
         for process in self._processes:
@@ -109,11 +104,11 @@ class LiveRenderer:
         while not self._idle.empty():
             self._idle.get().close()
 
-    def _ask(self, indices: NDArray[np.int64]) -> Arrays:
+    def _ask(self, indices: NDArray[np.int64]) -> RenderedSamples:
         worker = self._idle.get()
         try:
             worker.send(indices)
-            answer: Arrays | SynthgenError = worker.recv()
+            answer: RenderedSamples | SynthgenError = worker.recv()
         except (EOFError, OSError):
             raise BrokenExecutor from None
         finally:
@@ -124,20 +119,20 @@ class LiveRenderer:
 
 
 @contextmanager
-def live_renderer(source: PipelineSetup, workers: int, *, depth: bool) -> Iterator[LiveRenderer]:
-    """Start worker processes, which end with the block, whatever ends it, or with this process.
+def live_renderer(setup: PipelineSetup, workers: int, *, depth: bool) -> Iterator[LiveRenderer]:
+    """Start worker processes, which end with the block, however it ends, or with this process.
 
     Args:
-        source: The resolved spec and its engine.
-        workers: Processes.
-        depth: Hand over depths instead of masks.
+        setup: How the workers open their pipelines.
+        workers: Number of processes.
+        depth: Return depth codes instead of masks.
 
     """
     renderer = LiveRenderer(workers)
     try:
         with signals_deferred(), interrupts_blocked(), _one_thread_each():
             for _ in range(workers):
-                renderer.start(source, depth=depth)
+                renderer.start(setup, depth=depth)
         with kill_on_interrupt(renderer.kill):
             yield renderer
     finally:
@@ -146,12 +141,12 @@ def live_renderer(source: PipelineSetup, workers: int, *, depth: bool) -> Iterat
 
 
 def live_workers(wanted: int | None, processes: int, machine: Resources) -> tuple[int, str | None]:
-    """Return how many workers a process of a training starts, and a line that says why it is less than was wanted.
+    """Return how many workers one training process starts, and a line that says why it is fewer than wanted.
 
     Args:
-        wanted: The most; None means one a core.
-        processes: That train together on this machine, each with workers of its own.
-        machine: What there is.
+        wanted: Maximum number; None means one per core.
+        processes: Processes that train together on this machine, each with its own workers.
+        machine: Available resources.
 
     Raises:
         DatasetError: Fewer than one is wanted.
@@ -163,13 +158,13 @@ def live_workers(wanted: int | None, processes: int, machine: Resources) -> tupl
     fitting = max(min(cores, machine.memory // WORKER_MEMORY // processes), 1)
     if wanted is None or wanted <= fitting:
         return wanted or fitting, None
-    room = f"{machine.cores} cores, {byte_size(machine.memory)} of memory free, {byte_size(WORKER_MEMORY)} each"
+    room = f"{machine.cores} cores, {byte_size(machine.memory)} of memory free, {byte_size(WORKER_MEMORY)} per worker"
     return fitting, f"workers: {fitting} instead of {wanted}: {room}"
 
 
 @contextmanager
 def _one_thread_each() -> Iterator[None]:
-    """Have processes that start meanwhile compute with one thread: they are many already."""
+    """Limit processes started in the block to one thread each: there is one per core already."""
     before = {name: os.environ.get(name) for name in _THREADS}
     os.environ.update(dict.fromkeys(_THREADS, "1"))
     try:
@@ -182,25 +177,25 @@ def _one_thread_each() -> Iterator[None]:
                 os.environ[name] = value
 
 
-# What follows runs in the workers.
+# Everything below runs in the workers.
 
 
-def _work(requests: Connection, source: PipelineSetup, *, depth: bool) -> None:
-    """Render what is asked for, until nobody is there to ask."""
+def _work(requests: Connection, setup: PipelineSetup, *, depth: bool) -> None:
+    """Answer requests until the other end of the pipe is closed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with suppress(Exception):  # before the first samples are asked for; what is wrong is told with these
-        _open(source)
+    with suppress(Exception):  # warm up before the first request, which reports any error
+        _open(setup)
     with suppress(EOFError, OSError):
         while True:
             indices: NDArray[np.int64] = requests.recv()
             try:
-                answer: Arrays | SynthgenError = render_arrays(source, indices, depth=depth)
+                answer: RenderedSamples | SynthgenError = render_arrays(setup, indices, depth=depth)
             except SynthgenError as error:
                 answer = error
             requests.send(answer)
 
 
-def render_arrays(source: PipelineSetup, indices: NDArray[np.int64], *, depth: bool) -> Arrays:
+def render_arrays(setup: PipelineSetup, indices: NDArray[np.int64], *, depth: bool) -> RenderedSamples:
     """Render samples in the order of their indices.
 
     Raises:
@@ -208,23 +203,23 @@ def render_arrays(source: PipelineSetup, indices: NDArray[np.int64], *, depth: b
 
     """
     try:
-        spec, pipeline = _open(source)
+        spec, pipeline = _open(setup)
         return sample_arrays(pipeline.samples(indices.tolist()), spec.depth_steps_per_mm, depth=depth)
     except SynthgenError:
         raise
     except Exception as error:
         what = f"samples {indices.min()} to {indices.max()}: {type(error).__name__}: {error}"
-        raise EngineError(f"{what}; run `synthgen doctor`, and report it if that finds nothing") from error
+        raise EngineError(f"{what}; run `synthgen doctor`, and report a bug if it finds no problem") from error
 
 
 @lru_cache(maxsize=1)
-def _open(source: PipelineSetup) -> tuple[ResolvedSpec, SamplePipeline]:
-    spec = ResolvedSpec.model_validate_json(source.spec_json)
-    return spec, source.opener(spec, source.engine)
+def _open(setup: PipelineSetup) -> tuple[ResolvedSpec, SamplePipeline]:
+    spec = setup.spec()
+    return spec, setup.opener(spec)
 
 
 def _end_with_parent() -> None:
-    """End this process when the one that started it has ended, however: a killed one cannot say so."""
+    """End this process when its parent has ended for any reason: a killed parent cannot send a message."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

@@ -1,4 +1,4 @@
-"""What a user asks of a run, and whether it can be done at all: looked at before anything is written."""
+"""The options of a run, and checks made before anything is written."""
 
 import contextlib
 import os
@@ -17,23 +17,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a spec is rendered; nothing here changes a byte of a sample."""
+    """How a spec is rendered; no option affects the bytes of a sample."""
 
     out: Path
     workers: int | None = None
-    """The most worker processes to use; None means all that fit."""
+    """Maximum number of worker processes; None means as many as fit."""
     scheduler: str | None = None
-    """Address of a Dask scheduler, ``tcp://host:port``; None starts workers here."""
+    """Address of a Dask scheduler, ``tcp://host:port``; None starts local workers."""
     shards: str | None = None
-    """Numbers and ranges of shards, ``0-15,20``; None means all."""
+    """Numbers and ranges of shards, ``0-15,20``; None means all shards."""
     overwrite: bool = False
-    """Remove the dataset that lies in ``out`` first."""
+    """Remove the dataset in ``out`` first."""
     dashboard: bool = False
-    """Show Dask's web page, on this machine only."""
+    """Serve Dask's dashboard, on this machine only."""
 
 
 def select_shards(plans: "Sequence[ShardPlan]", shards: str | None) -> "list[ShardPlan]":
-    """Return the plans that ``0-15,20`` names, in their order; all for None."""
+    """Return the plans that ``0-15,20`` selects, in their order; None selects all.
+
+    Raises:
+        DatasetError: The text cannot be parsed, or a number is out of range.
+    """
     if shards is None:
         return list(plans)
     numbers: set[int] = set()
@@ -44,13 +48,13 @@ def select_shards(plans: "Sequence[ShardPlan]", shards: str | None) -> "list[Sha
             raise DatasetError(f"--shards: value {shards!r}; give numbers and ranges such as 0-15,20")
         first, end = int(match[1]), int(match[2] or match[1])
         if not first <= end <= last:
-            raise DatasetError(f"--shards: value {part.strip()!r}; this dataset has the shards 0 to {last}")
+            raise DatasetError(f"--shards: value {part.strip()!r}; this dataset has shards 0 to {last}")
         numbers.update(range(first, end + 1))
     return [plan for plan in plans if plan.number in numbers]
 
 
 def nearest_folder(path: Path) -> Path:
-    """Return the path, or the nearest folder above it that exists."""
+    """Return the path, or its nearest ancestor that exists."""
     path = path.absolute()
     while not path.exists() and path != path.parent:
         path = path.parent
@@ -58,18 +62,22 @@ def nearest_folder(path: Path) -> Path:
 
 
 def check_target(root: Path) -> None:
-    """Refuse a target that cannot be a folder that can be written; leaves nothing behind."""
-    there = nearest_folder(root)
-    if not there.is_dir():
-        raise DatasetError(f"{there}: is a file, and the dataset needs a folder there; choose another --out")
-    probe = there / f".synthgen-{uuid.uuid4().hex}"
+    """Check that a folder exists or can be created, and is writable; leaves no files behind.
+
+    Raises:
+        DatasetError: It is not.
+    """
+    existing = nearest_folder(root)
+    if not existing.is_dir():
+        raise DatasetError(f"{existing}: is a file, but the dataset needs a folder; choose another --out")
+    probe = existing / f".synthgen-{uuid.uuid4().hex}"
     try:
         with probe.open("xb") as file:
             file.write(b"\0" * 4096)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise DatasetError(f"{there}: cannot be written ({error.strerror}); choose another --out") from None
+        raise DatasetError(f"{existing}: cannot be written ({error.strerror}); choose another --out") from None
     finally:
         with contextlib.suppress(OSError):
             probe.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""How far a run is, how fast it goes, and the record it leaves in ``run.json``."""
+"""The progress of a run, its speed, and its record in ``run.json``."""
 
 import json
 import platform
@@ -22,7 +22,7 @@ _WINDOW_S = 30.0
 
 @dataclass(frozen=True)
 class Progress:
-    """A run at one moment."""
+    """The state of a run at one moment."""
 
     samples_done: int
     samples: int
@@ -30,17 +30,17 @@ class Progress:
     shards: int
     failed: int
     per_s: float
-    """Images per second, over the last half minute."""
+    """Images per second over the last 30 s."""
     per_s_core: float
     seconds_left: float | None
-    """None while there is no rate yet."""
+    """None while the rate is unknown."""
 
 
 Listener = ProgressListener[Progress]
 
 
 class Board:
-    """Counts what the shards of a run report."""
+    """Counts the samples and shards that a run has rendered."""
 
     def __init__(self, sizes: dict[int, int], workers: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.outcomes: list[ShardOutcome] = []
@@ -53,18 +53,18 @@ class Board:
         self._past: deque[tuple[float, int]] = deque([(self.began, 0)])
 
     def tick(self, number: int, samples: int) -> None:
-        """Take a report of a shard in hand; a late one of an ended shard counts for nothing."""
+        """Receive the progress of a running shard; late reports of finished shards are ignored."""
         if number not in self._ended:
             self._running[number] = samples
 
     def end(self, outcome: ShardOutcome) -> None:
-        """Take the end of a shard."""
+        """Receive the outcome of a shard."""
         self._ended.add(outcome.number)
         self._running.pop(outcome.number, None)
         self.outcomes.append(outcome)
 
     def progress(self) -> Progress:
-        """Return how far the run is."""
+        """Return the run's progress."""
         failed = [o for o in self.outcomes if o.error is not None]
         samples_done = sum(self._sizes[o.number] for o in self.outcomes) + sum(self._running.values())
         left = sum(self._sizes.values()) - samples_done
@@ -86,7 +86,7 @@ class Board:
         while len(self._past) > 2 and self._past[1][0] <= now - _WINDOW_S:
             self._past.popleft()
         then, done_then = self._past[0]
-        # A shard that lost its worker starts again from nothing, so the count can fall.
+        # A shard whose worker died starts again from 0, so the count can decrease.
         return max(0.0, (samples_done - done_then) / (now - then)) if now > then else 0.0
 
 
@@ -96,9 +96,9 @@ class RunReport:
 
     root: Path
     outcomes: tuple[ShardOutcome, ...]
-    """Of the shards that ended in this run."""
+    """Outcomes of the shards that ended in this run."""
     present: int
-    """Shards of the request that were there before."""
+    """Requested shards that existed before."""
     missing: int
     """Shards of the whole dataset that are still missing."""
     workers: int
@@ -108,12 +108,12 @@ class RunReport:
 
     @property
     def failed(self) -> tuple[ShardOutcome, ...]:
-        """The shards that could not be made."""
+        """The shards that could not be rendered."""
         return tuple(o for o in self.outcomes if o.error is not None)
 
     @property
     def samples(self) -> int:
-        """Samples rendered in this run and kept."""
+        """Samples rendered and kept in this run."""
         return sum(o.samples for o in self.outcomes if o.error is None)
 
     @property
@@ -123,13 +123,13 @@ class RunReport:
 
     @property
     def redraw_rate(self) -> float:
-        """Impossible poses among all poses drawn, 0 to 1."""
+        """Fraction of impossible poses among all poses drawn, 0 to 1."""
         redraws = sum(o.redraws for o in self.outcomes if o.error is None)
         return redraws / (redraws + self.samples) if redraws else 0.0
 
 
 def record_run(report: RunReport) -> None:
-    """Add the run to ``run.json``, the only file of a dataset that differs between runs."""
+    """Append the run to ``run.json``, the only file of a dataset that differs between runs."""
     path = report.root / RUN_FILE
     entry = {
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -159,7 +159,7 @@ def _earlier(path: Path) -> Sequence[Any]:
 
 
 def _commit() -> str | None:
-    """Return the commit of the checkout that synthgen runs from; None where it is installed."""
+    """Return the commit of the checkout from which synthgen runs; None if it is installed as a package."""
     checkout = Path(synthgen.__file__).parents[1]
     if not (checkout / ".git").exists():
         return None

@@ -1,4 +1,4 @@
-"""What a run needs and what this machine has: cores, memory, disk."""
+"""Resources that a run needs and that this machine has: cores, memory, disk."""
 
 import shutil
 import sys
@@ -14,32 +14,32 @@ from synthgen.generator.runs.options import RunOptions, nearest_folder
 from synthgen.quantities import byte_size
 from synthgen.specs.spec import ResolvedSpec
 
-if TYPE_CHECKING:  # the doctor looks at the machine without the packages that write shards
+if TYPE_CHECKING:  # the doctor checks the machine without the packages that write shards
     from synthgen.datasets.plan import ShardPlan
 
 WORKER_MEMORY = 590_000_000
-"""Bytes of one worker at work, measured: Blender, the model and Dask."""
+"""Bytes of one busy worker, measured: Blender, the model and Dask."""
 _FIXED_BYTES = {"hand": 5_900, "body": 10_500}
-"""Per sample: labels, tar headers and padding, the label tables."""
+"""Bytes per sample: labels, tar headers and padding, the label tables."""
 _BYTES_PER_PX = 0.5
-"""Of the images, compressed: mostly the depth inside the silhouette."""
+"""Bytes of the compressed images per pixel: mostly the depth inside the silhouette."""
 _SPARE = 16_000_000
-"""Left free on the disk: the checksums, the card, the preview."""
+"""Bytes kept free on the disk for checksums, card and preview."""
 _UNLIMITED = 1 << 60
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What this process may use now."""
+    """Resources available to this process."""
 
     cores: int
     memory: int
-    """Bytes, without what others use."""
+    """Bytes not in use."""
 
 
 def this_machine() -> Resources:
-    """Measure the machine, within the limits of this process's control groups and affinity."""
-    from dask.system import cpu_count  # noqa: PLC0415 (Dask is slow to load, and not every command asks)
+    """Return the machine's resources within the limits of this process' control groups and affinity."""
+    from dask.system import cpu_count  # noqa: PLC0415 (Dask is slow to load, and few commands need this)
 
     memory = psutil.virtual_memory().available
     if sys.platform == "linux":
@@ -68,7 +68,7 @@ def memory_left(membership: Path, mount: Path) -> Iterator[int]:
 
 
 def _upwards(mount: Path, path: str) -> Iterable[Path]:
-    """Return the group's folder and all above it; inside a container the own group is the mount itself."""
+    """Return the group's folder and its ancestors; inside a container the process' group is the mount itself."""
     inner = PurePosixPath(path).relative_to("/") if path.startswith("/") else PurePosixPath(path)
     return [mount / inner, *(mount / p for p in inner.parents)] if inner.parts else [mount]
 
@@ -81,7 +81,7 @@ def _left(folder: Path, limit_name: str, usage_name: str) -> int:
 
 
 def _page_cache(folder: Path) -> int:
-    """Bytes that count as used and would be given back: files read or written lately."""
+    """Return the bytes that count as used but can be reclaimed: cached files."""
     for line in _read(folder / "memory.stat").splitlines():
         name, _, value = line.partition(" ")
         if name in {"inactive_file", "total_inactive_file"} and value.isdigit():
@@ -99,14 +99,17 @@ def _read(path: Path) -> str:
 def fit_run(
     spec: ResolvedSpec, missing: "Sequence[ShardPlan]", options: RunOptions, freed: int, say: Callable[[str], None]
 ) -> int:
-    """Say what a run needs, refuse what does not fit on the disk, and return the number of local workers.
+    """Report what a run needs, check the disk space, and return the number of local workers.
 
     Args:
         spec: Resolved.
         missing: The shards to render.
-        options: The run's.
+        options: Options of the run.
         freed: Bytes that are removed from the disk first.
-        say: Takes lines for the user.
+        say: Receives messages for the user.
+
+    Raises:
+        DatasetError: The disk is too small, or fewer than one worker is asked for.
 
     """
     if options.workers is not None and options.workers < 1:
@@ -119,7 +122,7 @@ def fit_run(
     room = f"about {byte_size(needed)} of disk ({byte_size(disk_free(options.out) + freed)} free)"
     shards = _plural(len(missing), "shard")
     if options.scheduler:
-        say(f"{samples:,} samples in {shards}: {room}; {byte_size(WORKER_MEMORY)} of memory a worker")
+        say(f"{samples:,} samples in {shards}: {room}; {byte_size(WORKER_MEMORY)} of memory per worker")
         return 1
     machine = this_machine()
     workers, line = fit_workers(options.workers or machine.cores, len(missing), machine)
@@ -131,10 +134,10 @@ def fit_run(
 
 
 def fit_workers(wanted: int, shards: int, machine: Resources) -> tuple[int, str | None]:
-    """Lower the workers to what the machine carries and the work can use.
+    """Reduce the number of workers to what the machine and the work allow.
 
     Returns:
-        The number of workers, at least 1, and a line that says why it was lowered, or None.
+        The number of workers, at least 1, and a line that says why it was reduced, or None.
 
     """
     reasons = [
@@ -142,13 +145,13 @@ def fit_workers(wanted: int, shards: int, machine: Resources) -> tuple[int, str 
         (machine.cores, _plural(machine.cores, "core")),
         (
             machine.memory // WORKER_MEMORY,
-            f"{byte_size(machine.memory)} of memory free, {byte_size(WORKER_MEMORY)} each",
+            f"{byte_size(machine.memory)} of memory free, {byte_size(WORKER_MEMORY)} per worker",
         ),
         (shards, f"{_plural(shards, 'shard')} to render"),
     ]
     workers, reason = min(reasons, key=lambda pair: pair[0])
     if workers < 1:
-        return 1, f"workers: 1 instead of {wanted}, and memory is short: {reason}"
+        return 1, f"workers: 1 instead of {wanted}, and memory may run out: {reason}"
     return workers, f"workers: {workers} instead of {wanted}: {reason}" if reason else None
 
 
@@ -157,28 +160,31 @@ def _plural(n: int, noun: str) -> str:
 
 
 def disk_needed(spec: ResolvedSpec, samples: int) -> int:
-    """Estimate the bytes of so many samples, with their tables."""
+    """Estimate the bytes of a number of samples, with their tables."""
     pixels = spec.image.width * spec.image.height
     return round(samples * (_FIXED_BYTES[spec.model] + _BYTES_PER_PX * pixels))
 
 
 def disk_free(path: Path) -> int:
-    """Return the bytes free where ``path`` is, or will be made."""
+    """Return the free bytes on the disk where ``path`` is or will be created."""
     return shutil.disk_usage(nearest_folder(path)).free
 
 
 def check_disk(out: Path, needed: int, freed: int = 0) -> None:
-    """Refuse a target whose disk is too small.
+    """Check that a dataset fits on the disk.
 
     Args:
-        out: The dataset folder, or where it will be.
-        needed: Bytes, as `disk_needed` estimates them.
+        out: The dataset folder, which need not exist yet.
+        needed: Bytes, as estimated by `disk_needed`.
         freed: Bytes that will be removed first.
+
+    Raises:
+        DatasetError: It does not.
 
     """
     free = disk_free(out) + freed
     if needed + _SPARE > free:
         raise DatasetError(
-            f"{out}: needs about {byte_size(needed + _SPARE)}, but {byte_size(free)} are free; "
-            "choose another --out, a smaller --count or some --shards"
+            f"{out}: needs about {byte_size(needed + _SPARE)}, but only {byte_size(free)} are free; "
+            "choose another --out, a smaller --count or fewer --shards"
         )

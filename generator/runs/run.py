@@ -1,7 +1,7 @@
-"""The run: what is missing of a dataset is rendered on a cluster, and the dataset is sealed when nothing is.
+"""A run: renders the missing shards of a dataset on a cluster, and seals the dataset once it is complete.
 
-A shard is written whole or not at all and its bytes depend on the spec alone, so a run can be stopped anywhere, and the
-next one makes what is missing.
+A shard is written completely or not at all, and its bytes depend only on the spec. So a run can be stopped at any
+time; the next one resumes it by rendering what is missing.
 """
 
 import time
@@ -28,16 +28,16 @@ from synthgen.storage.dataset_paths import CHECKSUMS
 def run(
     spec: ResolvedSpec, options: RunOptions, listener: Listener | None = None, opener: Opener = open_default
 ) -> RunReport:
-    """Render what is missing of a dataset, and seal it when nothing is.
+    """Render the missing shards of a dataset, and seal it once it is complete.
 
     Args:
         spec: The spec.
-        options: Where and with what.
-        listener: Receives lines and progress.
-        opener: Opens the pipeline in a worker; tests give another one.
+        options: Target folder, workers and shards.
+        listener: Receives messages and progress.
+        opener: Opens the pipeline in a worker; replaced in tests.
 
     Raises:
-        SynthgenError: The run cannot start, or cannot go on, for a reason that the user can mend.
+        SynthgenError: The run cannot start or continue, for a reason that the user can fix.
 
     """
     listener = listener or Silent()
@@ -49,8 +49,8 @@ def run(
     missing = chosen if options.overwrite else [plan for plan in chosen if not shard_done(plan, root)]
     freed = dataset_bytes(root) if options.overwrite else 0
     workers = fit_run(spec, missing, options, freed, listener.say)
-    source = PipelineSetup(spec.model_dump_json(), spec.engine, opener)
-    tasks = [ShardTask(source, plan, root) for plan in missing]
+    setup = PipelineSetup(spec.model_dump_json(), opener)
+    tasks = [ShardTask(setup, plan, root) for plan in missing]
     with stop_on_signals() as stopping, open_cluster(options, workers, idle=not missing) as cluster:
         if options.overwrite:
             clear_dataset(root)
@@ -79,7 +79,7 @@ def run(
 def _seal(
     spec: ResolvedSpec, plans: Sequence[ShardPlan], root: Path, listener: Listener, *, interrupted: bool
 ) -> tuple[bool, bool]:
-    """Seal the dataset if it is whole; return whether it is sealed, and whether the user stopped it."""
+    """Seal the dataset if it is complete; return whether it is sealed, and whether the user interrupted it."""
     if interrupted or not all(shard_done(plan, root) for plan in plans):
         return False, interrupted
     if not (root / CHECKSUMS).exists():
@@ -91,5 +91,5 @@ def _seal(
     except OSError as error:
         reason = error.strerror or str(error)
         raise DatasetError(
-            f"{root}: cannot be sealed ({reason}); mend that, and the same command only seals it"
+            f"{root}: cannot be sealed ({reason}); fix this and run the same command again, which only seals it"
         ) from error

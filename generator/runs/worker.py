@@ -1,6 +1,6 @@
-"""What a worker process does with one shard: open the pipeline once, render the samples, write them.
+"""Renders one shard in a worker process: opens the pipeline once, renders the samples and writes them.
 
-Nothing here knows of Dask, so a shard can be rendered by a plain call as well.
+This module does not depend on Dask, so a shard can also be rendered by a plain call.
 """
 
 import errno
@@ -20,64 +20,67 @@ from synthgen.specs.spec import ResolvedSpec
 from synthgen.storage.sample import Sample
 
 _TICK_S = 0.5
-_HOPELESS = frozenset(
+_FATAL = frozenset(
     getattr(errno, name, 0) for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "ENOTDIR", "EISDIR")
 )
-"""Errors of the target that every other shard would meet too."""
+"""Errors of the target folder that every other shard would hit too."""
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: the run was asked to end
-    """The shard in hand is not wanted any more."""
+class Stopped(Exception):  # noqa: N818 - not an error: the run is stopping
+    """The current shard is no longer wanted."""
 
 
 class SamplePipeline(Protocol):
-    """What renders samples: `synthgen.generator.pipeline.Pipeline`, or a stand-in in tests."""
+    """Renders samples: `synthgen.generator.pipeline.Pipeline`, or a fake in tests."""
 
     def samples(self, indices: Iterable[int]) -> Iterator[Sample]:
         """Render samples in the order of their indices."""
 
     def close(self) -> None:
-        """Give back what the pipeline holds."""
+        """Free the pipeline's resources."""
 
 
-Opener = Callable[[ResolvedSpec, str], SamplePipeline]
-"""Opens the pipeline of a resolved spec with a named engine; a module-level function, because workers import it."""
+Opener = Callable[[ResolvedSpec], SamplePipeline]
+"""Opens the pipeline of a spec with its engine; a module-level function, because workers import it by name."""
 
 
-def open_default(spec: ResolvedSpec, engine: str) -> SamplePipeline:
-    """Open the project's own pipeline; imports it only here, so that only workers load Blender."""
+def open_default(spec: ResolvedSpec) -> SamplePipeline:
+    """Open `synthgen.generator.pipeline`; imported only here, so that only workers load Blender."""
     from synthgen.generator.pipeline import open_pipeline  # noqa: PLC0415
 
-    return open_pipeline(spec, engine)
+    return open_pipeline(spec, spec.engine)
 
 
 @dataclass(frozen=True)
 class PipelineSetup:
-    """What a worker needs to know to render any sample of a run."""
+    """Everything a worker process needs to open its pipeline; can be pickled and compared cheaply."""
 
     spec_json: str
-    """The resolved spec."""
-    engine: str
+    """The resolved spec, with its engine."""
     opener: Opener = open_default
+
+    def spec(self) -> ResolvedSpec:
+        """Return the spec."""
+        return ResolvedSpec.model_validate_json(self.spec_json)
 
 
 @dataclass(frozen=True)
 class ShardTask:
-    """One unit of work."""
+    """A shard to render."""
 
-    source: PipelineSetup
+    setup: PipelineSetup
     plan: ShardPlan
     root: Path
 
 
 @dataclass(frozen=True)
 class Watch:
-    """The two lines between a shard in hand and the run."""
+    """The callbacks by which a running shard communicates with the run."""
 
     tick: Callable[[int, int], None]
-    """Told the samples and the redraws so far, now and then."""
+    """Receives the numbers of samples and redraws so far, about twice a second."""
     wanted: Callable[[], bool]
-    """False as soon as the shard should be left."""
+    """Returns False once the shard should be abandoned."""
 
 
 @dataclass(frozen=True)
@@ -87,33 +90,32 @@ class ShardOutcome:
     number: int
     path: str
     samples: int = 0
-    """Rendered now; 0 where the shard was there already."""
+    """Samples rendered; 0 if the shard already existed."""
     redraws: int = 0
     error: str | None = None
     fatal: bool = False
-    """Whether every other shard would fail in the same way."""
+    """Whether every other shard would fail too."""
     detail: str = ""
     """The traceback of an unexpected error."""
 
 
 class PipelineHolder:
-    """The one open pipeline of a worker process; a task with another source replaces it."""
+    """The open pipeline of a worker process; a task with another setup replaces it."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
-        self._source: PipelineSetup | None = None
+        self._setup: PipelineSetup | None = None
         self._pipeline: SamplePipeline | None = None
 
-    def get(self, source: PipelineSetup) -> tuple[ResolvedSpec, SamplePipeline]:
-        """Return the source's spec and its pipeline, opened if need be."""
-        spec = ResolvedSpec.model_validate_json(source.spec_json)
-        if self._pipeline is None or self._source != source:
+    def get(self, setup: PipelineSetup, spec: ResolvedSpec) -> SamplePipeline:
+        """Return the pipeline of a setup and its spec, opened if necessary."""
+        if self._pipeline is None or self._setup != setup:
             self.close()
-            self._pipeline, self._source = source.opener(spec, source.engine), source
-        return spec, self._pipeline
+            self._pipeline, self._setup = setup.opener(spec), setup
+        return self._pipeline
 
     def close(self) -> None:
-        """Close the pipeline, if one is open."""
+        """Close the pipeline if one is open."""
         if self._pipeline is not None:
             pipeline, self._pipeline = self._pipeline, None
             pipeline.close()
@@ -123,25 +125,25 @@ class _Counter:
     def __init__(self, watch: Watch) -> None:
         self.samples = self.redraws = 0
         self._watch = watch
-        self._told = time.monotonic()
+        self._reported = time.monotonic()
 
     def count(self, sample: Sample) -> None:
         self.samples += 1
         self.redraws += int(sample.pose.get("redraws", 0))
-        if time.monotonic() - self._told >= _TICK_S:
-            self._told = time.monotonic()
+        if time.monotonic() - self._reported >= _TICK_S:
+            self._reported = time.monotonic()
             self._watch.tick(self.samples, self.redraws)
 
 
 def render_shard(holder: PipelineHolder, task: ShardTask, watch: Watch) -> ShardOutcome:
-    """Render a shard unless it is there; an error becomes part of the outcome, only `Stopped` is raised."""
+    """Render a shard unless it exists; errors become part of the outcome, only `Stopped` is raised."""
     plan = task.plan
     counter = _Counter(watch)
     try:
         if shard_done(plan, task.root):
             return ShardOutcome(plan.number, plan.path)
         with holder.lock:
-            spec, pipeline = _open(holder, task.source)
+            spec, pipeline = _open(holder, task.setup)
             samples = _samples(pipeline, plan, counter, watch.wanted)
             write_shard(plan, samples, task.root, spec.depth_steps_per_mm)
         return ShardOutcome(plan.number, plan.path, counter.samples, counter.redraws)
@@ -153,8 +155,8 @@ def render_shard(holder: PipelineHolder, task: ShardTask, watch: Watch) -> Shard
         return ShardOutcome(plan.number, plan.path, error=str(error))
     except OSError as error:
         text = f"{error.filename or task.root}: {error.strerror or error}"
-        return ShardOutcome(plan.number, plan.path, error=text, fatal=error.errno in _HOPELESS)
-    except Exception as error:  # noqa: BLE001 - one bad shard must not end the others; it is listed with its traceback
+        return ShardOutcome(plan.number, plan.path, error=text, fatal=error.errno in _FATAL)
+    except Exception as error:  # noqa: BLE001 - one bad shard must not stop the others; it is reported with its traceback
         text = f"{type(error).__name__}: {error}"
         return ShardOutcome(plan.number, plan.path, error=text, detail=traceback.format_exc())
 
@@ -165,14 +167,15 @@ class _OpeningError(Exception):
         self.detail = detail
 
 
-def _open(holder: PipelineHolder, source: PipelineSetup) -> tuple[ResolvedSpec, SamplePipeline]:
+def _open(holder: PipelineHolder, setup: PipelineSetup) -> tuple[ResolvedSpec, SamplePipeline]:
+    spec = setup.spec()
     try:
-        return holder.get(source)
+        return spec, holder.get(setup, spec)
     except SynthgenError as error:
         raise _OpeningError(str(error), "") from error
     except Exception as error:
         what = f"{type(error).__name__}: {error} (on {socket.gethostname()})"
-        text = f"engine {source.engine}: {what}; run `synthgen doctor`"
+        text = f"engine {spec.engine}: {what}; run `synthgen doctor`"
         raise _OpeningError(text, traceback.format_exc()) from error
 
 

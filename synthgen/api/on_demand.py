@@ -41,8 +41,8 @@ def rendered_on_demand(
     count, line = live_workers(*workers, this_machine())
     if line:
         say(line)
-    source = PipelineSetup(spec.model_dump_json(), spec.engine)
-    with live_renderer(source, count, depth=depth) as renderer:
+    setup = PipelineSetup(spec.model_dump_json())
+    with live_renderer(setup, count, depth=depth) as renderer:
         with signals_deferred():  # pydantic, asked for the spec's hash, makes a warning of a Ctrl-C
             train, validation = split_of_spec(spec, "train"), split_of_spec(spec, "validation")
             data = LiveData(spec, train, validation if validation.sizes else None, renderer, _AHEAD * count)

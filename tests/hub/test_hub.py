@@ -19,7 +19,7 @@ from support.fake_samples import fake_sample
 from support.hub_process import Told, client, once, own_address, point_client, point_endpoint, sent_bytes
 
 from synthgen.errors import DatasetError, RemoteError
-from synthgen.generator.dataset import shards as shards_module
+from synthgen.datasets import plan as plan_module
 from synthgen.generator.dataset.folder import open_folder, seal_dataset
 from synthgen.generator.dataset.verify import verify_dataset
 from synthgen.generator.hub.pull import PullOptions, pull, verify_remote
@@ -334,9 +334,9 @@ PUSHER = """
 import sys
 from pathlib import Path
 from synthgen.remote.address import parse_address
-from synthgen.generator.dataset import shards
+from synthgen.datasets import plan
 from synthgen.generator.hub.push import push
-shards._PER_SIXTEEN, shards._ONE_SHARD_BELOW = 30, 16
+plan._PER_SIXTEEN, plan._ONE_SHARD_BELOW = 30, 16
 push(Path(sys.argv[1]), parse_address(sys.argv[2]))
 """
 
@@ -344,8 +344,8 @@ push(Path(sys.argv[1]), parse_address(sys.argv[2]))
 @pytest.mark.slow
 @once
 def test_a_push_of_100_files_that_is_killed_goes_on(hub, address, tmp_path, monkeypatch):
-    monkeypatch.setattr(shards_module, "_PER_SIXTEEN", 30)
-    monkeypatch.setattr(shards_module, "_ONE_SHARD_BELOW", 16)
+    monkeypatch.setattr(plan_module, "_PER_SIXTEEN", 30)
+    monkeypatch.setattr(plan_module, "_ONE_SHARD_BELOW", 16)
     spec = small_spec(200)
     root = make_dataset(tmp_path / "many", spec)
     hub.fail({"kind": "commit", "seconds": 0, "times": 1}, {"kind": "commit", "seconds": 30, "times": 1})

@@ -90,7 +90,7 @@ def test_batches_made_on_the_way_are_those_of_the_stored_dataset(hands, inputs):
     spec, stored = hands
     config = CONFIG.changed(input=inputs, batch_size=50, samples=160)
     theirs = dataset_job(stored, config)
-    with live_renderer(PipelineSetup(spec.model_dump_json(), "raster"), 2, depth=inputs == "depth") as renderer:
+    with live_renderer(PipelineSetup(spec.model_dump_json()), 2, depth=inputs == "depth") as renderer:
         ours = live_job(live_data(spec, renderer), config)
         for epoch in range(2):
             assert_same_batches(ours.data.epoch(epoch), theirs.data.epoch(epoch))
@@ -114,7 +114,7 @@ def test_the_network_is_that_of_the_stored_dataset(dataset, spec):
 @pytest.mark.slow
 @pytest.mark.parametrize(("workers", "threads", "ahead"), [(1, 0, 0), (3, 2, 300)])
 def test_workers_threads_and_how_far_they_are_ahead_change_nothing(spec, from_steps, workers, threads, ahead):
-    with live_renderer(PipelineSetup(spec.model_dump_json(), "raster", open_balls), workers, depth=False) as renderer:
+    with live_renderer(PipelineSetup(spec.model_dump_json(), open_balls), workers, depth=False) as renderer:
         job = live_job(live_data(spec, renderer, ahead), CONFIG, 30)
 
         assert same_network(train(job, replace(DEVICE, threads=threads)), from_steps)
@@ -169,7 +169,7 @@ if __name__ == "__main__":
         print(checkpoint.place.steps, flush=True)
     t.save_checkpoint = save
     spec = small_spec()
-    with live_renderer(PipelineSetup(spec.model_dump_json(), "raster", open_balls), {workers}, depth=False) as renderer:
+    with live_renderer(PipelineSetup(spec.model_dump_json(), open_balls), {workers}, depth=False) as renderer:
         t.train(live_job(live_data(spec, renderer), CONFIG, 30), DEVICE, Keeping(Path({run!r}), save_every_s=0))
 """
 
@@ -193,7 +193,7 @@ def test_a_killed_training_goes_on_to_the_same_weights_and_leaves_no_worker(spec
         assert child.wait() == -signal.SIGKILL
     workers = [int(path.name.removeprefix("worker-")) for path in folder.glob("worker-*")]
     stopped = load_checkpoint(run)
-    with live_renderer(PipelineSetup(spec.model_dump_json(), "raster", open_balls), 1, depth=False) as renderer:
+    with live_renderer(PipelineSetup(spec.model_dump_json(), open_balls), 1, depth=False) as renderer:
         resumed = train(live_job(live_data(spec, renderer), CONFIG, 30), DEVICE, Keeping(run))
     until(lambda: not any(map(alive, workers)))
 
@@ -224,7 +224,7 @@ def test_a_training_of_other_steps_in_the_same_folder_is_refused(spec, tmp_path)
 )
 def test_what_goes_wrong_in_a_worker_is_one_clear_line(spec, folder, file, error, message):
     (folder / file).touch()
-    with live_renderer(PipelineSetup(spec.model_dump_json(), "raster", open_balls), 2, depth=False) as renderer:
+    with live_renderer(PipelineSetup(spec.model_dump_json(), open_balls), 2, depth=False) as renderer:
         job = live_job(live_data(spec, renderer), CONFIG.changed(epochs=1))
         with pytest.raises(error, match=message) as caught:
             train(job, DEVICE)

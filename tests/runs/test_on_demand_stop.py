@@ -39,13 +39,13 @@ if __name__ == "__main__":
         return submit(self, indices)
 
     if {hang}:
-        live.live_renderer = lambda source, *rest, **more: start(replace(source, opener=open_never), *rest, **more)
+        live.live_renderer = lambda setup, *rest, **more: start(replace(setup, opener=open_never), *rest, **more)
         live.LiveRenderer.submit = asked
     cli.main()
 """
 
 
-def open_never(spec, engine):
+def open_never(spec):
     """What a worker does on a machine with too much to do: it takes minutes to begin."""
     time.sleep(600)
 
@@ -136,7 +136,7 @@ def test_ctrl_c_while_workers_start_comes_once_they_have(monkeypatch):
     thread.start()
     with (
         pytest.raises(KeyboardInterrupt),
-        live_renderer(PipelineSetup(small_spec().model_dump_json(), "raster", open_balls), 2, depth=False),
+        live_renderer(PipelineSetup(small_spec().model_dump_json(), open_balls), 2, depth=False),
     ):
         raise AssertionError("began in spite of it")  # pragma: no cover
     thread.join()
@@ -158,7 +158,7 @@ def press_where_python_drops_it(_renderer):
 
 
 def ask_after(happening):
-    with live_renderer(PipelineSetup(small_spec().model_dump_json(), "raster", open_balls), 1, depth=False) as renderer:
+    with live_renderer(PipelineSetup(small_spec().model_dump_json(), open_balls), 1, depth=False) as renderer:
         happening(renderer)
         renderer.submit(np.arange(4)).result(timeout=300)
 

@@ -415,7 +415,7 @@ def test_workers_are_lowered_to_what_fits_with_a_reason():
     assert fit_workers(64, 16, Resources(64, 2 * WORKER_MEMORY + 1))[0] == 2
     n, line = fit_workers(4, 16, Resources(64, 100_000_000))
     assert n == 1
-    assert "memory is short" in line
+    assert "memory may run out" in line
     with pytest.raises(DatasetError, match="--workers: value 0"):
         go(Path("nowhere"), workers=0)
 

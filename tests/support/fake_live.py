@@ -33,7 +33,7 @@ class Balls:
         pass
 
 
-def open_balls(spec, engine):
+def open_balls(spec):
     return Balls()
 
 

@@ -66,11 +66,11 @@ class FakePipeline:
             raise ValueError(f"sample {index} is wrong")
 
 
-def open_fake(spec: ResolvedSpec, engine: str) -> FakePipeline:
+def open_fake(spec: ResolvedSpec) -> FakePipeline:
     return FakePipeline(spec)
 
 
-def open_broken(spec: ResolvedSpec, engine: str) -> FakePipeline:
+def open_broken(spec: ResolvedSpec) -> FakePipeline:
     raise EngineError("engine: blender cannot run here; run `synthgen doctor`")
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from synthgen.errors import EngineError
 from synthgen.specs.domain import Domain
 from synthgen.specs.spec import ResolvedSpec, spec_hash
+from synthgen.storage.rendered import RenderedSamples
 from synthgen.training.loop.checkpoint import TrainedOn
 from synthgen.training.loop.config import TrainingConfig
 from synthgen.training.loop.job import UNMOVED_SAMPLES, Job, preparation_for
@@ -36,14 +37,11 @@ _LOST = (
     "last checkpoint, with fewer --workers if necessary"
 )
 
-Arrays = tuple[NDArray[Any], ...]
-"""The fields of a `Block`, in their order."""
-
 
 class Renderer(Protocol):
     """Renders samples in other processes."""
 
-    def submit(self, indices: NDArray[np.int64]) -> "Future[Arrays]":
+    def submit(self, indices: NDArray[np.int64]) -> "Future[RenderedSamples]":
         """Start to render samples; side and pixels as they would be stored."""
 
 
@@ -125,7 +123,7 @@ class LiveStream:
         self._ahead = math.ceil(source.data.ahead / pace.batch)
         self._lock = threading.Lock()
         self._rounds: dict[int, RoundOrder] = {}
-        self._waiting: dict[int, list[list[Future[Arrays]]]] = {}
+        self._waiting: dict[int, list[list[Future[RenderedSamples]]]] = {}
 
     def epoch(self, epoch: int) -> "LiveBatches":
         """Return the batches of an epoch of the training config."""
@@ -138,7 +136,7 @@ class LiveStream:
             batches.append(self._preparation.batch(self._source.block(futures), number, end - start))
         return batches[0] if len(batches) == 1 else _joined(batches)
 
-    def _take(self, step: int) -> list[list[Future[Arrays]]]:
+    def _take(self, step: int) -> list[list[Future[RenderedSamples]]]:
         """Return the futures of a step's samples, and start those of the next steps."""
         with self._lock:
             wanted = range(step, min(step + self._ahead + 1, self._pace.all_steps))
@@ -152,7 +150,7 @@ class LiveStream:
                     self._waiting[number] = [self._begin(*part) for part in self._pace.parts(number)]
             return self._waiting.pop(step)
 
-    def _begin(self, number: int, start: int, end: int) -> list[Future[Arrays]]:
+    def _begin(self, number: int, start: int, end: int) -> list[Future[RenderedSamples]]:
         if number not in self._rounds:
             self._rounds = {n: order for n, order in self._rounds.items() if abs(n - number) == 1}
             self._rounds[number] = RoundOrder(self._split, self._order.seed, number, self._order.window)
@@ -187,15 +185,15 @@ class _Blocks:
         points, nothing = np.empty((0, len(domain.landmarks), 2)), np.empty(0)
         self._empty = Block(np.empty(0, np.int64), images, points, points[..., 0] > 0, points[..., 0], nothing, nothing)
 
-    def begin(self, indices: NDArray[np.int64]) -> list[Future[Arrays]]:
+    def begin(self, indices: NDArray[np.int64]) -> list[Future[RenderedSamples]]:
         """Start to render samples."""
         with _no_process_lost():
             return [self.data.renderer.submit(piece) for piece in pieces(indices, PIECE)]
 
-    def block(self, futures: Iterable[Future[Arrays]]) -> Block:
+    def block(self, futures: Iterable[Future[RenderedSamples]]) -> Block:
         """Return the samples as one block, right hands mirrored to left ones."""
         with _no_process_lost():
-            blocks = [Block(*future.result()) for future in futures]
+            blocks = [Block(**future.result()._asdict()) for future in futures]
         block = join_blocks(blocks) if blocks else self._empty
         return block.mirrored(self.data.domain.width) if self.data.spec.side == "right" else block
 
