@@ -1,1 +1,1 @@
-"""The dataset folder: shards, tables, manifest and card, and their verification."""
+"""The dataset folder: shards, tables, manifest, card, and their verification."""

@@ -1,4 +1,4 @@
-"""The dataset card (README.md) and the licence."""
+"""The dataset card (README.md) and the license."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -45,7 +45,7 @@ def card(
         info: The dataset.
         plans: Its shards.
         receipts: Their receipts, in the same order.
-        features: The columns, as `datasets` declares them.
+        features: The columns, as declared by the `datasets` library.
         numbers: Statistics of its samples.
 
     """
@@ -94,7 +94,7 @@ def _front_matter(
             "synthgen",
         ],
         "configs": [config for config, _ in configs],
-        "dataset_info": [told for _, told in configs],
+        "dataset_info": [described for _, described in configs],
     }
 
 
@@ -103,8 +103,8 @@ def _configs(
 ) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     """Return each configuration with its dataset_info: the shards, only their json, and one small shard.
 
-    `datasets` reads all configurations of a repository with one builder, so all of these read archives. The label
-    tables are read by their folder, ``data_dir="labels"``.
+    The `datasets` library reads all configurations of a repository with the same builder, so all of these read
+    archives. The label tables are read through their folder, ``data_dir="labels"``.
     """
     present = [split for split in SPLITS if any(plan.split == split for plan in plans)]
     files = [{"split": split, "path": f"{split}/*.tar"} for split in present]
@@ -119,13 +119,13 @@ def _configs(
     ]  # fmt: skip
     if pairs:
         small = min(pairs, key=lambda pair: (pair[0].samples, -pair[0].number))
-        shown = [{"split": "preview", "path": small[0].path}]
-        told: dict[str, Any] = {
+        preview = [{"split": "preview", "path": small[0].path}]
+        described: dict[str, Any] = {
             "config_name": "preview",
             "features": list(features),
             "splits": [_split("preview", [small])],
         }
-        configs.append(({"config_name": "preview", "data_files": shown}, told))
+        configs.append(({"config_name": "preview", "data_files": preview}, described))
     return configs
 
 
@@ -142,7 +142,7 @@ _CHECKED = {
         "`synthgen verify . --rerender 50 --engine blender` checks these samples in the same way."
     ),
 }
-"""How an engine's pixels were checked (benchmarks/engines.py), and how to check them on the samples."""
+"""How the pixels of each engine were checked (benchmarks/engines.py), and how to check these samples."""
 
 
 def _facts(info: DatasetInfo, plans: Sequence[ShardPlan]) -> dict[str, str]:
@@ -181,7 +181,7 @@ def _facts(info: DatasetInfo, plans: Sequence[ShardPlan]) -> dict[str, str]:
 
 
 def _numbers(info: DatasetInfo, numbers: "Statistics | None") -> dict[str, str]:
-    """Return the card's statistics: landmarks with how often they are visible, bodies, poses."""
+    """Return the card's statistics: bodies, poses, and how often each landmark is visible."""
     if numbers is None:
         rows = [f"{k}. `{name}`" for k, name in enumerate(info.landmarks, 1)]
         return {"landmarks": "\n".join(rows), "statistics": ""}
@@ -217,18 +217,18 @@ def _statistics(numbers: "Statistics") -> Iterator[str]:
 
 
 def percentages(shares: Sequence[float], decimals: int = 1) -> list[str]:
-    """Return shares of a whole as rounded percentages that sum to exactly 100: the largest remainders go up."""
+    """Return shares of a whole as percentages that sum to exactly 100, rounded by the largest-remainder method."""
     unit = 10**decimals
     exact = [share / sum(shares) * 100 * unit for share in shares]
     steps = [math.floor(value) for value in exact]
-    upward = sorted(range(len(exact)), key=lambda k: steps[k] - exact[k])  # ties: the first one
+    upward = sorted(range(len(exact)), key=lambda k: steps[k] - exact[k])  # ties: first come
     for k in upward[: 100 * unit - sum(steps)]:
         steps[k] += 1
     return [f"{step // unit}.{step % unit:0{decimals}d}%" if decimals else f"{step}%" for step in steps]
 
 
 def _digits(spread: "Spread") -> int:
-    """Return the number of decimals that a quantity is shown with."""
+    """Return the number of decimals with which a quantity is printed."""
     return {"": 2, "mm": 0}.get(spread.unit, 1)
 
 

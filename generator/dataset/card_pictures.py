@@ -1,4 +1,4 @@
-"""What a dataset's card shows beyond its samples: its landmarks on a body of its own, and its bodies' measures."""
+"""Pictures and measurements of a dataset's card: landmarks on one of its bodies, and body measurements."""
 
 import io
 from collections.abc import Collection
@@ -9,20 +9,20 @@ from synthgen.specs.distributions import Constant
 from synthgen.specs.spec import Framing, Image, ResolvedSpec, spec_hash
 
 _TRIED = 16
-"""Bodies among which the one that shows most landmarks is taken."""
+"""Number of bodies from which the one with the most visible landmarks is chosen."""
 _WIDEST, _HIGHEST = 640, 840
-"""Pixels of the picture, before the margins with the names."""
+"""Maximum size of the picture in pixels, without the margins for the names."""
 _MARGIN, _FOREARM_MM = 0.03, 45.0
-"""So that all of the body is large in the picture, and the wrist of a hand is in it."""
+"""Chosen so that the body fills the picture, and a hand's wrist is in it."""
 
 
 def landmark_png(spec: ResolvedSpec) -> bytes:
-    """Draw the landmarks of a spec on one of its own bodies, as PNG."""
+    """Draw the landmarks of a spec on one of its bodies, as PNG."""
     return _landmark_png(_Picture(spec))
 
 
 class _Picture:
-    """A spec as the key of a cache: what it draws does not depend on its count."""
+    """A spec as a cache key that ignores its count, on which the picture does not depend."""
 
     def __init__(self, spec: ResolvedSpec) -> None:
         self.spec, self._identity = spec, spec_hash(spec)
@@ -56,17 +56,17 @@ def _landmark_png(picture: _Picture) -> bytes:
 
 
 def body_measurer(spec: ResolvedSpec, shape: Collection[str]) -> Measurer | None:
-    """Return what measures the bodies of a spec.
+    """Return a function that measures the bodies of a spec.
 
     Args:
         spec: The spec.
-        shape: The names in its recipes' shapes.
+        shape: The names in the shapes of its recipes.
 
     Returns:
-        None where these are not MakeHuman's phenotypes, so that no body can be made of them.
+        None if the shapes lack MakeHuman's phenotypes, from which bodies are built.
 
     """
-    from synthgen.generator.bodies.anthropometry import body_measures, hand_measures  # noqa: PLC0415 (these load numba)
+    from synthgen.generator.bodies.anthropometry import body_measures, hand_measures  # noqa: PLC0415 (numba)
     from synthgen.generator.bodies.shape_and_skin import PHENOTYPES, rest_body  # noqa: PLC0415
     from synthgen.generator.scene import Scene  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Plots of what a dataset holds, as PNG: the same numbers give the same bytes."""
+"""Plots of a dataset's statistics as PNG; the same numbers give the same bytes."""
 
 import io
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _FAINT = "#2b5f57"
 
 
 def people_png(statistics: Statistics) -> bytes:
-    """Draw how age, sex and measures are distributed, a panel each."""
+    """Draw the distributions of age, sex and measurements, one panel each."""
     panels = len(statistics.people) + (statistics.women is not None)
     columns = 4 if panels > 6 else min(panels, 3)
     rows = -(-panels // columns)
@@ -38,7 +38,7 @@ def people_png(statistics: Statistics) -> bytes:
 
 
 def poses_png(statistics: Statistics) -> bytes:
-    """Draw the range of every angle: 98 % of the samples thin, half of them thick, the median as a dot."""
+    """Draw the range of every angle: thin lines span 98 % of the samples, thick lines half, dots are medians."""
     poses = statistics.poses
     with _figure(7.5, 0.6 + 0.2 * len(poses)) as (figure, file):
         panel = figure.subplots()
@@ -85,13 +85,13 @@ def _style(panel: "Axes") -> None:
 
 @contextmanager
 def _figure(width: float, height: float) -> "Iterator[tuple[Figure, io.BytesIO]]":
-    """Open a figure of a size in inches; it is written to the file when the block ends."""
+    """Create a figure, size in inches; it is written to the file when the block ends."""
     import matplotlib as mpl  # noqa: PLC0415 (slow to load)
     from matplotlib.figure import Figure  # noqa: PLC0415
 
     file = io.BytesIO()
     with mpl.rc_context():
-        mpl.rcdefaults()  # whatever style the user has set
+        mpl.rcdefaults()  # ignore the user's style
         figure = Figure((width, height), _DPI, facecolor=_COLOURS["page"], layout="constrained")
         yield figure, file
         figure.savefig(file, format="png", metadata={"Software": None})

@@ -1,4 +1,4 @@
-"""Removing a dataset that is to be made anew: its own files and nothing else."""
+"""Removes a dataset before it is rendered again: its files and nothing else."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,15 +8,15 @@ from synthgen.storage.dataset_paths import FOLDERS, GUARD, PARTS, RUN_FILE, SPEC
 
 
 def dataset_bytes(root: Path) -> int:
-    """Return the size of the dataset in a folder; 0 where there is none."""
+    """Return the size in bytes of the dataset in a folder; 0 if there is none."""
     return sum(path.lstat().st_size for path in _walk(root) if path.is_file()) if (root / SPEC).is_file() else 0
 
 
 def clear_dataset(root: Path) -> None:
-    """Remove the dataset in a folder, and leave the folder; an empty or missing folder is fine.
+    """Remove the dataset in a folder, but not the folder; an empty or missing folder is left alone.
 
     Raises:
-        DatasetError: The folder holds something that is no part of a dataset; then nothing is removed.
+        DatasetError: The folder holds something that does not belong to a dataset; then nothing is removed.
 
     """
     paths = sorted(_walk(root), reverse=True)
@@ -27,9 +27,9 @@ def clear_dataset(root: Path) -> None:
     for path in paths:
         if not _belongs(path, root):
             raise DatasetError(
-                f"{path}: is no part of a dataset, so nothing was removed; move it away, or choose another --out"
+                f"{path}: does not belong to a dataset, so nothing was removed; move it, or choose another --out"
             )
-    # The spec goes last, so that what a crash leaves can still be recognized; the lock stays, for who waits for it.
+    # The spec goes last, so that leftovers of a crash are still recognized; the lock stays for those waiting for it.
     last = {root / SPEC, (root / SPEC).parent, root / GUARD}
     for path in (p for p in paths if p not in last):
         path.rmdir() if path.is_dir() else path.unlink()
@@ -38,7 +38,7 @@ def clear_dataset(root: Path) -> None:
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    """Everything below a folder; links are named, not followed."""
+    """Yield everything below a folder; links are yielded, not followed."""
     if not root.is_dir():
         return
     for path in root.iterdir():

@@ -1,4 +1,4 @@
-"""The dataset's description in Croissant 1.0, with its statements for responsible use."""
+"""The dataset's description in Croissant 1.0, with the responsible-AI (RAI) properties."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -46,21 +46,21 @@ _CONTEXT = {
 }
 _COLUMNS = {
     "key": ("sc:Text", "Name of the sample's files up to their first dot."),
-    "shard": ("sc:Text", "Path of the archive that holds the sample."),
-    "index": ("sc:Integer", "The sample's index; index mod 50 decides its split."),
+    "shard": ("sc:Text", "Path of the archive that contains the sample."),
+    "index": ("sc:Integer", "The sample's index; index mod 50 determines its split."),
     "mm_per_px": ("sc:Float", "Size of a pixel, mm."),
     "depth_near_mm": ("sc:Float", "Depth whose code is 1, mm."),
-    "depth_steps_per_mm": ("sc:Float", "Codes of the stored depth per mm."),
+    "depth_steps_per_mm": ("sc:Float", "Steps of the stored depth per mm."),
 }
-_IMAGES = {"mask": "Silhouette, 1 bit.", "depth": "Coded depth, 16 bits, 0 for the background."}
+_IMAGES = {"mask": "Silhouette, 1-bit.", "depth": "Coded depth, 16-bit, 0 for the background."}
 _RAI = {
     "rai:dataBiases": "Shapes and poses follow the distributions of spec/spec.yaml, not those of a population.",
     "rai:dataLimitations": "No soft-tissue contact, clothing or pathology. "
     "Results need validation on real scans before any medical use.",
     "rai:dataUseCases": "Training of anatomical landmark detectors that are fine-tuned on binarized or depth images "
     "of real scans.",
-    "rai:dataSocialImpact": "Spares the recording and labelling of patients; "
-    "what the shape space does not cover, trained detectors may not handle.",
+    "rai:dataSocialImpact": "Reduces the need to record and label patients; "
+    "trained detectors may fail on shapes that the shape space does not cover.",
     "rai:personalSensitiveInformation": "None.",
 }
 

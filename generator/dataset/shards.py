@@ -1,4 +1,4 @@
-"""Shards: reading one, and writing one whole or not at all."""
+"""Reading shards, and writing them atomically."""
 
 import contextlib
 import gzip
@@ -16,12 +16,12 @@ from synthgen.storage.sample import MAX_JSON_BYTES, MEMBERS, Sample, decode_fiel
 from synthgen.storage.tar import is_closed, list_members, pack_end, pack_member
 
 _LINES_AT_ONCE = 2**18
-"""Bytes; packed one by one, label lines take four times as long."""
+"""Buffer size in bytes; compressing label lines one by one takes four times as long."""
 
 
 @dataclass(frozen=True)
 class ShardReceipt:
-    """What an archive turned out to be."""
+    """Size and digest of a written archive."""
 
     path: str
     bytes: int
@@ -30,17 +30,17 @@ class ShardReceipt:
 
 
 def write_shard(plan: ShardPlan, samples: Iterable[Sample], root: Path, depth_steps_per_mm: float) -> ShardReceipt:
-    """Write an archive, which gets its name when it is whole and on the disk; before it, its label lines.
+    """Write an archive and its label lines; each gets its final name once it is complete on disk, the archive last.
 
     Args:
         plan: The archive.
-        samples: Exactly the planned ones, in their order.
+        samples: Exactly the planned samples, in order.
         root: The dataset folder.
-        depth_steps_per_mm: Of the stored depth.
+        depth_steps_per_mm: Steps of the stored depth per mm.
 
     Raises:
         SynthgenError: Depths do not fit 16 bits.
-        ValueError: The samples are not the planned ones, or their recipes are not alike.
+        ValueError: The samples are not the planned ones, or their recipes have different keys or types.
 
     """
     with atomic_file(root / plan.path) as archive, atomic_file(root / plan.part) as part:
@@ -54,7 +54,7 @@ def write_shard(plan: ShardPlan, samples: Iterable[Sample], root: Path, depth_st
 
 
 def shard_done(plan: ShardPlan, root: Path) -> bool:
-    """Tell whether an archive is there and not cut off; reads only its end."""
+    """Return whether an archive exists and is not truncated; reads only its end."""
     try:
         with (root / plan.path).open("rb") as file:
             return is_closed(file)
@@ -63,10 +63,10 @@ def shard_done(plan: ShardPlan, root: Path) -> bool:
 
 
 def read_shard(path: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Yield each sample of an archive: its key, and its files by the suffixes of their names.
+    """Yield each sample of an archive: its key, and its files by suffix.
 
     Raises:
-        DatasetError: It is cut off, or is not an archive of samples.
+        DatasetError: It is truncated, or is not an archive of samples.
 
     """
     with path.open("rb") as file:
@@ -77,7 +77,7 @@ def find_sample(path: Path, index: int) -> dict[str, bytes]:
     """Return the files of one sample of an archive.
 
     Raises:
-        DatasetError: It is not there, or the archive is damaged.
+        DatasetError: The sample is missing, or the archive is damaged.
 
     """
     key, members = sample_key(index), {}
@@ -88,11 +88,11 @@ def find_sample(path: Path, index: int) -> dict[str, bytes]:
                 members[member.name.removeprefix(f"{key}.")] = file.read(member.size)
                 if len(members) == len(MEMBERS):
                     return members
-    raise DatasetError(f"{path.name}: holds no sample {key}; render the shard again")
+    raise DatasetError(f"{path.name}: sample {key} is missing; render the shard again")
 
 
 def read_part(plan: ShardPlan, root: Path) -> tuple[ShardReceipt, list[bytes]]:
-    """Return a shard's receipt and the json of its samples; made again from the archive where that is needed.
+    """Return a shard's receipt and the json of its samples, rebuilt from the archive if necessary.
 
     Raises:
         DatasetError: The archive is damaged.
@@ -108,10 +108,10 @@ def read_part(plan: ShardPlan, root: Path) -> tuple[ShardReceipt, list[bytes]]:
 
 
 def rebuild_part(plan: ShardPlan, root: Path) -> tuple[ShardReceipt, list[bytes]]:
-    """Write the label lines of an archive anew, from the archive.
+    """Rebuild the label lines of an archive from the archive.
 
     Raises:
-        DatasetError: The archive is damaged or holds other samples than planned.
+        DatasetError: The archive is damaged or does not hold the planned samples.
 
     """
     path = root / plan.path
@@ -121,7 +121,7 @@ def rebuild_part(plan: ShardPlan, root: Path) -> tuple[ShardReceipt, list[bytes]
             raise DatasetError(f"{plan.path}: does not hold the planned samples; remove it and render again")
     for key, line in samples:
         if b"\n" in line or sample_key(decode_fields(line)["index"]) != key:
-            raise DatasetError(f"{plan.path}: {key}.json is not that sample's; remove the shard and render again")
+            raise DatasetError(f"{plan.path}: {key}.json belongs to another sample; remove the shard and render again")
     receipt = ShardReceipt(plan.path, path.stat().st_size, file_sha256(path), len(samples))
     with atomic_file(root / plan.part) as part, _gzip(part) as lines:
         for _, line in samples:
@@ -143,7 +143,7 @@ def _write_members(
             raise ValueError(f"sample {sample.index}: its recipe has other keys or types than the shard's first sample")
         members, key = encode_sample(sample, depth_steps_per_mm), sample_key(sample.index)
         if len(members["json"]) > MAX_JSON_BYTES:
-            raise ValueError(f"sample {sample.index}: {len(members['json'])} bytes of json are too many")
+            raise ValueError(f"sample {sample.index}: {len(members['json'])} bytes of json, above {MAX_JSON_BYTES}")
         tar.write(b"".join([pack_member(f"{key}.{suffix}", data) for suffix, data in members.items()]))
         lines.write(members["json"] + b"\n")
     if next(planned, None) is not None:
@@ -151,7 +151,7 @@ def _write_members(
 
 
 def _layout(sample: Sample) -> tuple[object, ...]:
-    """Return what must be alike in all samples, so that a table can hold them."""
+    """Return what must be equal in all samples for them to fit into one table."""
     recipes = (sample.shape, sample.pose, sample.camera)
     return (sample.labels.landmarks_px.shape, *map(tuple, recipes), *(tuple(map(type, r.values())) for r in recipes))
 
@@ -165,13 +165,13 @@ def _footer(receipt: ShardReceipt) -> bytes:
 
 
 def _samples(file: BinaryIO, name: str, wanted: tuple[str, ...]) -> Iterator[tuple[str, dict[str, bytes]]]:
-    """Yield the wanted files of each sample; every sample must have its three files, side by side and in order."""
+    """Yield the wanted files of each sample; every sample must have its three files, consecutive and in order."""
     current, members = "", {}
     for position, member in enumerate(list_members(file, name)):
         key, _, suffix = member.name.partition(".")
         expected = MEMBERS[position % len(MEMBERS)]
         if suffix != expected or (key != current and position % len(MEMBERS)):
-            raise DatasetError(f"{name}: {member.name!r:.80} is not the expected {expected}; restore the shard")
+            raise DatasetError(f"{name}: expected a {expected}, found {member.name!r:.80}; restore the shard")
         current = key
         if suffix in wanted:
             file.seek(member.offset)

@@ -1,4 +1,4 @@
-"""What a dataset holds, in numbers: read from its label tables when it is sealed."""
+"""Statistics of a dataset, read from its label tables when it is sealed."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from synthgen.geometry import Floats
 from synthgen.storage.dataset_paths import labels_path
 
 MEASURED = 1000
-"""Bodies that are shaped again to be measured: the first ones, which are as random as any."""
+"""Number of bodies rebuilt for measuring: the first ones, which are as random as any others."""
 _PERCENTS = (1, 25, 50, 75, 99)
 _WORDS = {
     "age_years": ("age", "years"),
@@ -23,16 +23,16 @@ _WORDS = {
     "hand_breadth": ("hand breadth", "mm"),
     "biacromial_breadth": ("shoulder breadth", "mm"),
 }
-"""How measures are called where people read, in order, with their units."""
+"""Names of the measurements for people, in order, with their units."""
 _SLIDERS = {"height": "height, on MakeHuman's scale", "weight": "weight, on MakeHuman's scale"}
-"""For what is not measured."""
+"""Names of MakeHuman's sliders, for bodies that are not measured."""
 Measurer = Callable[[Mapping[str, float]], Mapping[str, float]]
-"""From a recipe's shape to the measures of its body by name."""
+"""Maps a recipe's shape to the measurements of its body by name."""
 
 
 @dataclass(frozen=True)
 class Spread:
-    """How one quantity is distributed."""
+    """The distribution of one quantity."""
 
     name: str
     unit: str
@@ -41,36 +41,36 @@ class Spread:
     percentiles: tuple[float, ...]
     """1 %, 25 %, 50 %, 75 %, 99 %."""
     counts: tuple[int, ...]
-    """In bins of equal width from the least to the greatest value."""
+    """Histogram with bins of equal width from minimum to maximum."""
     span: tuple[float, float]
-    """The least and the greatest value."""
+    """Minimum and maximum."""
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the samples of a dataset are like."""
+    """Statistics of the samples of a dataset."""
 
     samples: int
     people: tuple[Spread, ...]
     women: float | None
-    """Share, 0 to 1; None where the recipes do not tell."""
+    """Fraction, 0 to 1; None if the recipes do not contain the sex."""
     measured: int
-    """Bodies behind the measures that are lengths and weights; 0 where none was measured."""
+    """Number of bodies measured for lengths and weights; 0 if none."""
     poses: tuple[Spread, ...]
-    """Of each angle, in the recipe's order."""
+    """Distribution of each angle, in the recipe's order."""
     visible: tuple[float, ...]
-    """Share of samples, 0 to 1, of each landmark."""
+    """For each landmark, the fraction of samples in which it is visible, 0 to 1."""
     in_frame: tuple[float, ...]
-    """Share of samples, 0 to 1, of each landmark."""
+    """For each landmark, the fraction of samples in which it is inside the image, 0 to 1."""
 
 
 def read_statistics(root: Path, plans: Sequence[ShardPlan], measurer: Measurer | None = None) -> Statistics:
-    """Read the label tables of a dataset, a column at a time.
+    """Compute statistics from the label tables of a dataset, one column at a time.
 
     Args:
         root: The dataset folder, with its label tables.
         plans: Its shards.
-        measurer: Measures bodies; None leaves that out.
+        measurer: Measures bodies; None omits the measurements.
 
     """
     paths = [root / labels_path(split) for split in SPLITS if any(plan.split == split for plan in plans)]
@@ -97,27 +97,27 @@ def read_statistics(root: Path, plans: Sequence[ShardPlan], measurer: Measurer |
 
 
 def _numbers(schema: pa.Schema, field: str) -> list[str]:
-    """Return the names of the numbers in a recipe, in order."""
+    """Return the names of the numbers in a part of the recipe, in order."""
     if field not in schema.names:
         return []
     return [child.name for child in schema.field(field).type if pa.types.is_floating(child.type)]
 
 
 def _column(files: Sequence[pq.ParquetFile], field: str, name: str) -> Floats:
-    """Return one number of all recipes, (N,)."""
+    """Return one number of every recipe, (N,)."""
     chunks = [chunk for file in files for chunk in file.read(columns=[f"{field}.{name}"])[field].chunks]
     return np.concatenate([chunk.field(name).to_numpy(zero_copy_only=False) for chunk in chunks])
 
 
 def _shares(files: Sequence[pq.ParquetFile], field: str) -> Iterator[float]:
-    """Yield the share of samples in which each landmark has a flag."""
+    """Yield, for each landmark, the fraction of samples in which its flag is set."""
     parts = [chunk.flatten().to_numpy(zero_copy_only=False) for f in files for chunk in f.read([field])[field].chunks]
     samples = sum(file.metadata.num_rows for file in files)
     yield from np.concatenate(parts).reshape(samples, -1).mean(axis=0).tolist()
 
 
 def _measure(file: pq.ParquetFile, measurer: Measurer) -> dict[str, Floats]:
-    """Return the measures of the first bodies by name, (n,) each."""
+    """Return the measurements of the first bodies by name, (n,) each."""
     shapes = next(file.iter_batches(MEASURED, columns=["shape"]))["shape"].to_pylist()
     measured = [measurer(shape) for shape in shapes]
     return {name: np.array([body[name] for body in measured]) for name in measured[0]}

@@ -1,4 +1,4 @@
-"""Checking a whole dataset: every checksum, archive, sample, label and count."""
+"""Verifies a whole dataset: every checksum, archive, sample, label and count."""
 
 import contextlib
 import itertools
@@ -27,54 +27,54 @@ from synthgen.storage.dataset_paths import CHECKSUMS, FORMAT_VERSION, INFO, MANI
 from synthgen.storage.sample import sample_key
 
 
-class Shelf(Protocol):
-    """Where the archives of a dataset are had from."""
+class Files(Protocol):
+    """The files of a dataset, wherever they are stored."""
 
     def sizes(self) -> Mapping[str, int]:
-        """Return the bytes of the files that are there, by path."""
+        """Return the sizes in bytes of the existing files by path."""
 
-    def take(self, path: str) -> AbstractContextManager[Path]:
-        """Return an archive as a file of this machine, for as long as the block lasts."""
+    def open(self, path: str) -> AbstractContextManager[Path]:
+        """Provide an archive as a local file for the duration of the block."""
 
 
-class FolderShelf:
+class FolderFiles:
     """The files of a folder."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def sizes(self) -> Mapping[str, int]:
-        """Return the bytes of the files that are there, by path; a link has none of its own."""
+        """Return the sizes in bytes of the existing files by path, without following links."""
         return {path: (self._root / path).lstat().st_size for path in list_files(self._root)}
 
     @contextlib.contextmanager
-    def take(self, path: str) -> Iterator[Path]:
-        """Return an archive where it lies."""
+    def open(self, path: str) -> Iterator[Path]:
+        """Provide an archive in place."""
         yield self._root / path
 
 
 @dataclass(frozen=True)
 class VerifyOptions:
-    """What is checked beyond the files themselves."""
+    """Additional checks beyond the files themselves."""
 
     rerender: int = 0
-    """How many samples are rendered again."""
+    """Number of samples to render again."""
     engine: str | None = None
-    """By which engine; None takes the dataset's."""
+    """Engine that renders them; None uses the dataset's engine."""
     seed: int = 0
-    """Chooses the samples."""
+    """Random seed of the choice of samples."""
 
 
 @dataclass(frozen=True)
 class VerifyReport:
-    """What a check found."""
+    """The result of a verification."""
 
     problems: tuple[str, ...]
-    """A line each; none for a sound dataset."""
+    """One line each; empty if the dataset is intact."""
     shards: int
     samples: int
     bytes: int
-    """Of the archives."""
+    """Size of the archives."""
     rerendered: Rerendered | None = None
 
 
@@ -82,86 +82,86 @@ def verify_dataset(
     root: Path,
     options: VerifyOptions | None = None,
     listener: TransferListener | None = None,
-    shelf: Shelf | None = None,
+    files: Files | None = None,
 ) -> VerifyReport:
     """Check a dataset folder; reads all of it and changes nothing.
 
     Args:
-        root: The folder; without the archives, where a shelf has them.
-        options: What else is done.
-        listener: Told how far the check is.
-        shelf: Where the files are; None takes the folder.
+        root: The folder; the archives may be missing from it if ``files`` provides them.
+        options: Additional checks.
+        listener: Receives messages and progress.
+        files: The dataset's files; None for those in the folder.
 
     Raises:
-        SynthgenError: It is no dataset folder, or the engine is not installed.
+        SynthgenError: It is not a dataset folder, or the engine is not installed.
 
     """
     options = options or VerifyOptions()
     if options.engine is not None and options.engine not in RENDERERS:
         raise EngineError(f"--engine: value {options.engine}; give blender or raster")
-    check = _Check(open_folder(root), shelf or FolderShelf(root))
+    check = _Check(open_folder(root), files or FolderFiles(root))
     engine = options.engine or check.dataset.spec.engine
     if options.rerender:
         check_engine(engine)
     check.paths()
-    with check.noting():
+    with check.recording():
         check.manifest()
-    check.around()
-    chosen = [sample_key(index) for index in choose_samples(check.there, options.rerender, options.seed)]
+    check.other_files()
+    chosen = [sample_key(index) for index in choose_samples(check.present, options.rerender, options.seed)]
     check.archives(chosen, listener or Silent())
     again = None
     if chosen:
-        with check.noting():
+        with check.recording():
             stored = [check.kept[key] for key in chosen if key in check.kept]
             again = rerender(check.dataset.spec, stored, engine)
             if not again.agrees:
-                raise DatasetError(f"{root}: is not what its recipes give ({again}); restore it")
+                raise DatasetError(f"{root}: differs from what its recipes give ({again}); restore it")
     return VerifyReport(tuple(check.problems), check.shards, check.samples, check.bytes, again)
 
 
 class _Check:
-    """One check of a dataset, and what it has found so far."""
+    """One verification of a dataset, and the problems found so far."""
 
-    def __init__(self, dataset: DatasetFolder, shelf: Shelf) -> None:
+    def __init__(self, dataset: DatasetFolder, files: Files) -> None:
         self.dataset = dataset
         self.problems: list[str] = []
         self.shards = self.samples = self.bytes = 0
         self.kept: dict[str, dict[str, bytes]] = {}
         """The files of chosen samples by key."""
-        self._shelf, self._sizes, self._sums = shelf, shelf.sizes(), dict[str, str]()
-        self.there = [plan for plan in dataset.plans if plan.path in self._sizes]
+        self._files, self._sizes, self._sums = files, files.sizes(), dict[str, str]()
+        self.present = [plan for plan in dataset.plans if plan.path in self._sizes]
 
     @contextlib.contextmanager
-    def noting(self) -> Iterator[None]:
-        """Take an error that ends a block as a problem."""
+    def recording(self) -> Iterator[None]:
+        """Record an error that ends the block as a problem."""
         try:
             yield
         except SynthgenError as error:
             self.problems.append(str(error))
 
     def paths(self) -> None:
-        """Check that the files are those of the dataset, all of them and no others."""
+        """Check that exactly the files of the dataset are there."""
         root, plans = self.dataset.root, self.dataset.plans
-        missing = len(plans) - len(self.there)
+        missing = len(plans) - len(self.present)
         if missing:
             self.problems.append(f"{root}: {missing} of {len(plans)} shards are missing; "
-                                 "`synthgen render` or `synthgen pull` with this folder adds them")  # fmt: skip
+                                 "run `synthgen render` or `synthgen pull` on this folder to add them")  # fmt: skip
         if CHECKSUMS in self._sizes:
-            with self.noting():
+            with self.recording():
                 self._sums = read_checksums(root)
         elif not missing:
-            self.problems.append(f"{CHECKSUMS}: is missing; `synthgen render` with this folder seals it")
+            self.problems.append(f"{CHECKSUMS}: is missing; run `synthgen render` on this folder to seal it")
         allowed = dataset_paths(plans)
         for path in sorted({*self._sums, *self._sizes}):
             if path not in allowed:
-                self.problems.append(f"{path!r:.120}: does not belong in this dataset; remove it")
+                self.problems.append(f"{path!r:.120}: does not belong to this dataset; remove it")
             elif self._sums and path not in self._sums and path != CHECKSUMS:
-                self.problems.append(f"{path}: is in no checksum; remove it")
+                self.problems.append(f"{path}: is not listed in {CHECKSUMS}; remove it")
             elif path not in self._sizes:
                 self.problems.append(f"{path}: is missing; restore it")
 
     def manifest(self) -> None:
-        """Check that the manifest says what the spec and the files say.
+        """Check that the manifest matches the spec and the files.
 
         Raises:
             DatasetError: It does not.
@@ -169,45 +169,45 @@ class _Check:
         """
         if MANIFEST not in self._sizes:
             return
-        info, plans, told = self.dataset.info, self.dataset.plans, read_manifest(self.dataset.root)
-        if told.get("format_version") != FORMAT_VERSION:
-            raise DatasetError(f"{MANIFEST}: format_version: value {told.get('format_version')!r:.20}; "
-                               f"this synthgen reads {FORMAT_VERSION}, install the one that wrote it")  # fmt: skip
-        rows = told.get("shards")
+        info, plans, stored = self.dataset.info, self.dataset.plans, read_manifest(self.dataset.root)
+        if stored.get("format_version") != FORMAT_VERSION:
+            raise DatasetError(f"{MANIFEST}: format_version: value {stored.get('format_version')!r:.20}; this synthgen "
+                               f"reads {FORMAT_VERSION}, install the version that wrote the dataset")  # fmt: skip
+        rows = stored.get("shards")
         shards = {
             str(row.get("path")): row for row in (rows if isinstance(rows, list) else ()) if isinstance(row, dict)
         }
         receipts = []
         for plan in plans:
             own = shards.get(plan.path, {})
-            sha256 = self._sums.setdefault(plan.path, str(own.get("sha256")))  # not sealed: the manifest knows it too
+            sha256 = self._sums.setdefault(plan.path, str(own.get("sha256")))  # not sealed: only the manifest has it
             size = self._sizes.get(plan.path, own.get("bytes", 0))
             receipts.append(ShardReceipt(plan.path, size, sha256, plan.samples))
         expected = manifest(info, plans, receipts)
         for name in expected.keys() - {"versions"}:
-            if told.get(name) != expected[name]:
-                raise DatasetError(f"{MANIFEST}: {name}: is not what the spec and the files say; restore it")
+            if stored.get(name) != expected[name]:
+                raise DatasetError(f"{MANIFEST}: {name}: does not match the spec and the files; restore it")
 
-    def around(self) -> None:
-        """Check the content of all files but the archives."""
+    def other_files(self) -> None:
+        """Check the content of all files except the archives."""
         root, archives = self.dataset.root, {plan.path for plan in self.dataset.plans}
         for path in sorted(self._sizes.keys() - archives):
             if (root / path).is_symlink():
-                self.problems.append(f"{path}: is a link; put the file itself there")
+                self.problems.append(f"{path}: is a link; replace it by the file itself")
             elif path in self._sums and file_sha256(root / path) != self._sums[path]:
                 self.problems.append(f"{path}: has changed; restore it")
-        with self.noting():
+        with self.recording():
             if INFO in self._sizes and _json(root / INFO) != timm_info(self.dataset.info, self.dataset.plans):
-                raise DatasetError(f"{INFO}: is not what the spec says; restore it")
+                raise DatasetError(f"{INFO}: does not match the spec; restore it")
 
     def archives(self, chosen: list[str], listener: TransferListener) -> None:
         """Check every archive and the tables, and keep the chosen samples."""
         first = list(itertools.islice(_keys(self.dataset.plans), PREVIEW_SAMPLES))
         wanted = {*chosen, *first}
-        meter = Meter("checking", len(self.there), sum(self._sizes[plan.path] for plan in self.there), listener)
+        meter = Meter("checking", len(self.present), sum(self._sizes[plan.path] for plan in self.present), listener)
         with Tables(self.dataset.root) as tables:
-            for plan in self.there:
-                with self.noting(), self._shelf.take(plan.path) as path:
+            for plan in self.present:
+                with self.recording(), self._files.open(plan.path) as path:
                     self._check_digest(path, plan)
                     content = check_shard(path, plan, self.dataset.info, wanted)
                     tables.compare(plan, content)
@@ -217,12 +217,12 @@ class _Check:
                 self.bytes += self._sizes[plan.path]
                 meter.count(self._sizes[plan.path], 1)
             if all(key in self.kept for key in first):
-                with self.noting():
+                with self.recording():
                     tables.compare_preview({key: self.kept[key] for key in first})
 
     def _check_digest(self, path: Path, plan: ShardPlan) -> None:
         if path.is_symlink():
-            raise DatasetError(f"{plan.path}: is a link; put the file itself there")
+            raise DatasetError(f"{plan.path}: is a link; replace it by the file itself")
         if self._sums.get(plan.path, "") not in {"", file_sha256(path)}:
             raise DatasetError(f"{plan.path}: has changed; restore it")
 

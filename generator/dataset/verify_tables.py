@@ -1,4 +1,4 @@
-"""Whether the label tables and the preview of a dataset say what its archives say."""
+"""Checks that the label tables and the preview of a dataset match its archives."""
 
 import json
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ from synthgen.generator.dataset.verify_shard import ShardContent
 from synthgen.storage.dataset_paths import PREVIEW, labels_path
 
 _ROW_BYTES = 2**20
-"""A row group that says it has more bytes a sample than a json may have is not unpacked."""
+"""Maximum bytes per sample, as for a json; row groups that declare more are not unpacked."""
 
 
 class Tables:
-    """The tables of a dataset folder, open for comparison."""
+    """The tables of a dataset folder, open for comparison with its archives."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -41,7 +41,7 @@ class Tables:
         """Compare the labels of one archive with their rows.
 
         Raises:
-            DatasetError: They differ, or are not alike in kind with those of the first archive.
+            DatasetError: They differ, or their fields or types differ from those of the first archive.
 
         """
         if self._layout is None:
@@ -49,17 +49,17 @@ class Tables:
         if content.layout != self._layout:
             raise DatasetError(f"{plan.path}: its json has other fields or types than the first shard's; restore it")
         path = labels_path(plan.split)
-        if not (self._root / path).exists():  # told elsewhere, and not made yet where nothing is sealed
+        if not (self._root / path).exists():  # reported elsewhere; not written before the dataset is sealed
             return
         rows = self._rows(path, plan)
         expected = label_rows(plan, content.lines, self._schema)
         if rows.equals(expected):
             return
         column = next(name for name in expected.column_names if not rows[name].equals(expected[name]))
-        raise DatasetError(f"{path}: {column}: is not what {plan.path} holds; restore the file")
+        raise DatasetError(f"{path}: {column}: does not match {plan.path}; restore the file")
 
     def compare_preview(self, stored: Mapping[str, Mapping[str, bytes]]) -> None:
-        """Compare the preview with the samples that it shows.
+        """Compare the preview with the stored samples.
 
         Raises:
             DatasetError: They differ.
@@ -71,20 +71,20 @@ class Tables:
         file = _open(self._root, PREVIEW)
         with file:
             if file.metadata.num_rows != len(samples) or _declared_bytes(file) > PREVIEW_SAMPLES * 2**22:
-                raise DatasetError(f"{PREVIEW}: does not hold the first {len(samples)} samples; restore it")
+                raise DatasetError(f"{PREVIEW}: does not contain the first {len(samples)} samples; restore it")
             expected = preview_rows(samples, schema_of(json.loads(samples[0][1]["json"])))
             if not file.schema_arrow.equals(expected.schema) or not file.read().equals(expected):
-                raise DatasetError(f"{PREVIEW}: is not what the shards hold; restore it")
+                raise DatasetError(f"{PREVIEW}: does not match the shards; restore it")
 
     def _rows(self, path: str, plan: ShardPlan) -> pa.Table:
         if path not in self._files:
             self._files[path] = _open(self._root, path)
         file = self._files[path]
         if not file.schema_arrow.equals(label_schema(self._schema)) or file.num_row_groups != plan.of:
-            raise DatasetError(f"{path}: its columns or row groups are not those of the shards; restore it")
+            raise DatasetError(f"{path}: its columns or row groups do not match the shards; restore it")
         group = file.metadata.row_group(plan.position)
         if group.num_rows != plan.samples or group.total_byte_size > plan.samples * _ROW_BYTES:
-            raise DatasetError(f"{path}: row group {plan.position} is not that of {plan.path}; restore it")
+            raise DatasetError(f"{path}: row group {plan.position} does not match {plan.path}; restore it")
         return _read(file, path, plan.position)
 
 

@@ -140,10 +140,10 @@ def verify_remote(
         for path in sorted(dataset_paths(source.plans) - archives):
             if path in source.files:
                 _download(source, path, root / path)
-        return verify_dataset(root, options, listener, _RemoteShelf(source, root))
+        return verify_dataset(root, options, listener, _RemoteFiles(source, root))
 
 
-class _RemoteShelf:
+class _RemoteFiles:
     """The files of a repository; each archive is downloaded only while it is checked."""
 
     def __init__(self, source: _PinnedDataset, root: Path) -> None:
@@ -154,7 +154,7 @@ class _RemoteShelf:
         return {path: file.bytes for path, file in self._source.files.items() if not path.startswith(".")}
 
     @contextlib.contextmanager
-    def take(self, path: str) -> Iterator[Path]:
+    def open(self, path: str) -> Iterator[Path]:
         """Download an archive; remove it after the block."""
         to = self._root / path
         _download(self._source, path, to)

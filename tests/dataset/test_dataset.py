@@ -189,7 +189,7 @@ def test_unfinished_dataset_is_read_as_far_as_it_goes(tmp_path, spec):
     assert dataset.manifest is None
     assert [s.index for s in dataset.samples()] == plans[1].indices.tolist()
     assert dataset.sample(int(plans[1].indices[2])).index == plans[1].indices[2]
-    with pytest.raises(DatasetError, match="is not there; run `synthgen render`"):
+    with pytest.raises(DatasetError, match="is missing; run `synthgen render`"):
         dataset.sample(0)
     with pytest.raises(DatasetError, match="not sealed"):
         verify_checksums(tmp_path)
@@ -225,7 +225,7 @@ def test_another_spec_is_refused_with_the_difference(sealed):
         (small_spec(COUNT + 1), "count: 230 -> 231"),
         (small_spec(COUNT).model_copy(update={"seed": 5}), "seed: 0 -> 5"),
     ):
-        with pytest.raises(DatasetError, match=rf"holds another spec .*{line}.*--overwrite"):
+        with pytest.raises(DatasetError, match=rf"holds a dataset of another spec .*{line}.*--overwrite"):
             start_dataset(sealed, other)
 
 
@@ -233,7 +233,7 @@ def test_other_versions_are_refused(tmp_path, spec, monkeypatch):
     start_dataset(tmp_path, spec)
     monkeypatch.setattr(dataset_module, "environment", lambda engine: {"numpy": "9.9"})
 
-    with pytest.raises(DatasetError, match=r"was begun with other versions .*numpy: 1\.\S+ -> 9\.9"):
+    with pytest.raises(DatasetError, match=r"was started with other versions .*numpy: 1\.\S+ -> 9\.9"):
         start_dataset(tmp_path, spec)
 
 
@@ -273,7 +273,7 @@ def test_shard_of_another_form_of_recipe_stops_the_seal(tmp_path, spec):
         sample.shape["gender"] = "male"
     write_shard(plans[3], samples, tmp_path, 20.0)
 
-    with pytest.raises(DatasetError, match=r"00003-of-00016.tar: its samples are unlike"):
+    with pytest.raises(DatasetError, match=r"00003-of-00016.tar: its samples do not have the first shard's fields"):
         seal_dataset(tmp_path, spec, plans)
 
 

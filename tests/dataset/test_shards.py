@@ -94,7 +94,7 @@ def test_shard_is_read_back_whole_and_by_sample(tmp_path):
     expected = [(sample_key(s.index), encode_sample(s, 20.0)) for s in samples]
     assert list(read_shard(path)) == expected
     assert decode_sample(find_sample(path, 50)).index == 50
-    with pytest.raises(DatasetError, match="no sample 000000048"):
+    with pytest.raises(DatasetError, match="sample 000000048 is missing"):
         find_sample(path, 48)
     with tarfile.open(path) as tar:
         assert [m.name for m in tar][:4] == [

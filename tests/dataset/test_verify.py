@@ -106,15 +106,15 @@ def tell(path, **changes):
         (add("labels/train-00001.parquet"), "'labels/train-00001.parquet': does not belong"),
         (link("README.md"), "README.md: is a link"),
         (link("test/synthgen-hand-v1-test-00000-of-00001.tar"), "test-00000-of-00001.tar: is a link"),
-        (remove("SHA256SUMS"), "SHA256SUMS: is missing; `synthgen render`"),
+        (remove("SHA256SUMS"), "SHA256SUMS: is missing; run `synthgen render`"),
         (remove("test/synthgen-hand-v1-test-00000-of-00001.tar"), "1 of 3 shards are missing"),
-        (tell("manifest.json", count=3), "manifest.json: count: is not what"),
-        (tell("manifest.json", landmarks=["a"]), "manifest.json: landmarks: is not what"),
+        (tell("manifest.json", count=3), "manifest.json: count: does not match"),
+        (tell("manifest.json", landmarks=["a"]), "manifest.json: landmarks: does not match"),
         (tell("manifest.json", format_version=2), "manifest.json: format_version: value 2; this synthgen reads 1"),
-        (tell("manifest.json", shards=[]), "manifest.json: shards: is not what"),
-        (tell("manifest.json", shards=5), "manifest.json: shards: is not what"),
-        (tell("manifest.json", shards=[5, {"path": [1]}]), "manifest.json: shards: is not what"),
-        (tell("_info.json", splits={}), "_info.json: is not what the spec says"),
+        (tell("manifest.json", shards=[]), "manifest.json: shards: does not match"),
+        (tell("manifest.json", shards=5), "manifest.json: shards: does not match"),
+        (tell("manifest.json", shards=[5, {"path": [1]}]), "manifest.json: shards: does not match"),
+        (tell("_info.json", splits={}), "_info.json: does not match the spec"),
         (lambda root: change_file(root, "labels/test-00000.parquet", b"PAR1"), "test-00000.parquet: cannot be read"),
     ],
 )
@@ -128,13 +128,13 @@ def test_a_file_in_no_checksum_is_told(folder):
     sums = (folder / "SHA256SUMS").read_text().splitlines(keepends=True)
     (folder / "SHA256SUMS").write_text("".join(line for line in sums if "LICENSE" not in line))
 
-    assert only_problem(folder) == "LICENSE: is in no checksum; remove it"
+    assert only_problem(folder) == "LICENSE: is not listed in SHA256SUMS; remove it"
 
 
 def test_a_manifest_that_cannot_be_read_is_an_error(folder):
     for content in (b"[" * 100_000, b"[]", b"\xff"):
         change_file(folder, "manifest.json", content)
-        with pytest.raises(DatasetError, match=r"manifest\.json: (cannot be read|is no mapping)"):
+        with pytest.raises(DatasetError, match=r"manifest\.json: (cannot be read|is not a JSON object)"):
             verify_dataset(folder)
         (folder / "manifest.json").write_text('{"shards": []}')  # which the next round reads
 
@@ -164,12 +164,12 @@ def rows(change):
 @pytest.mark.parametrize(
     ("path", "change", "line"),
     [
-        ("labels/test-00000.parquet", lambda row: row["landmarks_px"][3].__setitem__(0, 1.0), "landmarks_px: is not"),
-        ("labels/test-00000.parquet", lambda row: row["shape"].update(gender=0.0), "shape: is not what"),
-        ("labels/train-00000.parquet", lambda row: row.update(key="000000059"), "key: is not what"),
-        ("labels/train-00000.parquet", lambda row: row.update(shard="elsewhere.tar"), "shard: is not what"),
-        ("preview/preview.parquet", lambda row: row["depth.png"].update(bytes=b"x"), "preview.parquet: is not what"),
-        ("preview/preview.parquet", lambda row: row.update(index=5), "preview.parquet: is not what"),
+        ("labels/test-00000.parquet", lambda row: row["landmarks_px"][3].__setitem__(0, 1.0), "landmarks_px: does not"),
+        ("labels/test-00000.parquet", lambda row: row["shape"].update(gender=0.0), "shape: does not match"),
+        ("labels/train-00000.parquet", lambda row: row.update(key="000000059"), "key: does not match"),
+        ("labels/train-00000.parquet", lambda row: row.update(shard="elsewhere.tar"), "shard: does not match"),
+        ("preview/preview.parquet", lambda row: row["depth.png"].update(bytes=b"x"), "preview.parquet: does not match"),
+        ("preview/preview.parquet", lambda row: row.update(index=5), "preview.parquet: does not match"),
     ],
 )
 def test_tables_that_differ_from_the_archives_are_told(folder, path, change, line):
@@ -186,7 +186,7 @@ def test_a_table_of_other_columns_or_groups_is_told(folder):
         pq.write_table(changed, file, row_group_size=size)
         change_file(folder, path, file.getvalue())
 
-        assert "its columns or row groups are not those of the shards" in only_problem(folder)
+        assert "its columns or row groups do not match the shards" in only_problem(folder)
 
 
 # What is in the archives.
@@ -223,15 +223,15 @@ def last_shard(root: Path):
         (spoil_sample(mm_per_px=2), "mm_per_px: is not a finite float"),
         (spoil_sample(shape={}), "its json has other fields or types"),
         (spoil_sample(pose={"redraws": 1.0}), "its json has other fields or types"),
-        (spoil_sample(shape={"age_years": None}), "has no type that a table can hold"),
+        (spoil_sample(shape={"age_years": None}), "does not fit into a table"),
         (spoil_sample(shape={"age_years": [1.0, "x"]}), "a list is empty or mixes types"),
         (spoil_sample(more=1), "its fields are not index"),
         (lambda members: members | {"json": b"{"}, "json: cannot be read"),
         (lambda members: members | {"json": b"[" * 100_000}, "json: cannot be read"),
         (lambda members: members | {"json": b" " * 2**20 + members["json"]}, "bytes exceed"),
-        (lambda members: members | {"mask.png": encode_sample(fake_sample(3), 20.0)["mask.png"][:-12]}, "must"),
+        (lambda members: members | {"mask.png": encode_sample(fake_sample(3), 20.0)["mask.png"][:-12]}, "truncated"),
         (lambda members: members | {"depth.png": encode_sample(fake_sample(3), 20.0)["depth.png"] + b"more"},
-         "depth.png: does not end where it must"),
+         "depth.png: is truncated or has trailing bytes"),
         (lambda members: members | {"depth.png": encode_sample(fake_sample(9, 12, 10), 20.0)["depth.png"]},
          "mask.png: does not match where depth.png is above 0"),
         (lambda members: encode_sample(fake_sample(49, 12, 10), 20.0), "depth.png: 10 x 12 pixels, not 20 x 24"),
@@ -250,7 +250,7 @@ def test_a_sample_of_another_split_is_told(folder):
     path, samples = last_shard(folder)
     change_file(folder, path, archive({"000000048": next(iter(samples.values()))}))
 
-    assert "holds '000000048.mask.png', which does not belong there" in only_problem(folder)
+    assert "contains '000000048.mask.png', which does not belong there" in only_problem(folder)
 
 
 def member(name, data=b"x", **facts):
@@ -265,10 +265,10 @@ def member(name, data=b"x", **facts):
 
 
 WICKED = {
-    "an absolute path": (member("/etc/evil"), "leads out of its folder"),
-    "a path upwards": (member("../evil"), "leads out of its folder"),
-    "a path upwards inside": (member("train/../../evil"), "leads out of its folder"),
-    "a drive": (member("C:evil"), "leads out of its folder"),
+    "an absolute path": (member("/etc/evil"), "points outside its folder"),
+    "a path upwards": (member("../evil"), "points outside its folder"),
+    "a path upwards inside": (member("train/../../evil"), "points outside its folder"),
+    "a drive": (member("C:evil"), "points outside its folder"),
     "a pickle": (member("000000049.pkl"), "could run code when it is read"),
     "weights": (member("model.pth"), "could run code when it is read"),
     "a symbolic link": (
@@ -306,7 +306,7 @@ def test_a_member_twice_is_refused(folder):
     packed = b"".join(pack_member(f"{key}.{name}", members[name]) for name in ("mask.png", "depth.png", "mask.png"))
     change_file(folder, path, packed + pack_end(len(packed)))
 
-    assert f"holds '{key}.mask.png' twice" in only_problem(folder)
+    assert f"contains '{key}.mask.png' twice" in only_problem(folder)
 
 
 @pytest.mark.parametrize("facts", [{"mtime": 1}, {"uid": 1}, {"mode": 0o755}, {"uname": "root"}])
@@ -316,7 +316,7 @@ def test_a_header_that_says_more_than_it_must_is_told(folder, facts):
     packed = b"".join(member(f"{key}.{name}", data, **facts) for name, data in own.items())
     change_file(folder, path, packed + pack_end(len(packed)))
 
-    assert "is not the plain one" in only_problem(folder)
+    assert "is not the one that synthgen writes" in only_problem(folder)
 
 
 @pytest.mark.parametrize("more", [bytes(10240), b"more", member("000000099.json")])
@@ -324,7 +324,7 @@ def test_bytes_behind_the_end_are_told(folder, more):
     path, _ = last_shard(folder)
     change_file(folder, path, (folder / path).read_bytes() + more)
 
-    assert "has bytes behind its end" in only_problem(folder)
+    assert "has trailing bytes" in only_problem(folder)
 
 
 @pytest.fixture(scope="module")
@@ -390,7 +390,7 @@ def test_samples_rendered_again_are_the_same_to_the_last_pixel(rendered):
     assert (again.samples, again.pixels) == (12, 12 * 48 * 48)
     assert (again.mask_pixels, again.depth_mm, again.landmarks_px) == (0, 0.0, 0.0)
     assert str(again) == (
-        "12 samples rendered again by raster: 0 of 27,648 mask pixels differ, "
+        "12 samples rendered again with raster: 0 of 27,648 mask pixels differ, "
         "largest depth difference 0.000 mm, landmarks within 0.0000 px"
     )
 
@@ -406,7 +406,7 @@ def test_pixels_that_their_recipes_do_not_give_are_found(tmp_path, rendered, ren
 
     assert verify_dataset(root).problems == ()
     report = verify_dataset(root, VerifyOptions(rerender=4, engine="raster"))
-    assert "is not what its recipes give (4 samples rendered again" in report.problems[0]
+    assert "differs from what its recipes give (4 samples rendered again" in report.problems[0]
     assert report.rerendered.depth_mm == pytest.approx(1.0, abs=0.06)
 
 
@@ -414,7 +414,7 @@ def test_samples_that_cannot_be_rendered_here_are_a_problem(sealed):
     """The fake samples' recipes fit no body."""
     (problem,) = verify_dataset(sealed, VerifyOptions(rerender=1)).problems
 
-    assert problem.endswith("its recipe is none of this spec, and cannot be rendered again")
+    assert problem.endswith("its recipe does not fit the spec; restore the shard")
 
 
 def test_an_unknown_engine_is_refused_before_any_work(sealed):
@@ -453,5 +453,5 @@ def test_an_unfinished_folder_is_checked_as_far_as_it_goes(tmp_path, spec):
     write_shard(plan, [fake_sample(int(index)) for index in plan.indices], tmp_path / "hand", 20.0)
     report = verify_dataset(tmp_path / "hand")
 
-    assert "2 of 3 shards are missing; `synthgen render` or `synthgen pull`" in report.problems[0]
+    assert "2 of 3 shards are missing; run `synthgen render` or `synthgen pull`" in report.problems[0]
     assert report.samples == plan.samples

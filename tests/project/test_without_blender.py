@@ -55,7 +55,7 @@ def test_a_dataset_is_rendered_sealed_and_verified(call, hands):
     done = call("verify", str(hands), "--rerender", "5")
 
     assert done.returncode == 0, done.stderr
-    assert "5 samples rendered again by raster: 0 of" in done.stdout + done.stderr
+    assert "5 samples rendered again with raster: 0 of" in done.stdout + done.stderr
     assert "\nbpy==" not in (hands / "spec" / "environment.lock").read_text()
 
 
