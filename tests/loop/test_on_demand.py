@@ -219,7 +219,7 @@ def test_a_training_of_other_steps_in_the_same_folder_is_refused(spec, tmp_path)
     [
         ("wrong-0", EngineError, r"^samples 0 to \d+: ValueError: ball 0 is square; run `synthgen doctor`"),
         ("refused-0", SpecError, r"^pose: sample 0 has no possible pose$"),
-        ("kill-0", EngineError, r"^a rendering process ended without a word, .*; the same command goes on from the"),
+        ("kill-0", EngineError, r"^a rendering process was killed, .*; run the same command again to resume from the"),
     ],
 )
 def test_what_goes_wrong_in_a_worker_is_one_clear_line(spec, folder, file, error, message):

@@ -181,7 +181,7 @@ def test_shards_that_fail_or_kill_their_workers_are_listed_and_the_others_finish
 
     assert [o.number for o in sorted(report.failed, key=lambda o: o.number)] == [2, 5]
     reasons = {o.number: o.error for o in report.failed}
-    assert "workers died" in reasons[2]
+    assert "crashed 4 workers" in reasons[2]
     assert reasons[5] == f"ValueError: sample {fail.indices[0]} is wrong"
     assert (report.missing, report.sealed) == (2, False)
     listed = json.loads((out / "run.json").read_text())["runs"][0]["failed"]
