@@ -171,7 +171,9 @@ def _open(hub: Hub, address: Address) -> _PinnedDataset:
     small = {}
     for path in (SPEC, CHECKSUMS):
         if path not in files:
-            raise RemoteError(f"{address}: not a synthgen dataset, or its push did not finish ({path} is missing)")
+            raise RemoteError(
+                f"{address}: is not a synthgen dataset, or its push did not finish ({path} is missing); push it again"
+            )
         if files[path].bytes > _SMALL_BYTES:
             raise RemoteError(
                 f"{address}: {path}: {files[path].bytes} bytes, the maximum is {_SMALL_BYTES}; contact its owner"

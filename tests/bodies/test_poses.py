@@ -172,7 +172,7 @@ def test_a_space_without_a_possible_pose_says_so():
         "angles": {"index_mcp.abduction_deg": {"draw": -20}, "middle_mcp.abduction_deg": {"draw": 20}},
     }
     scene = Scene(load_spec("hand").model_copy(update={"pose": space(pose)}))
-    with pytest.raises(SpecError, match=r"index-middle pass through each other .* narrow the pose space"):
+    with pytest.raises(SpecError, match=r"index-middle overlap by .* narrow the pose space"):
         scene.recipe(0)
 
 

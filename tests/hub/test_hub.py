@@ -464,7 +464,7 @@ def test_what_stands_in_the_way_of_a_pull_is_one_line(hub, published, address, t
         ("tester/published@v9", tmp_path / "a", None, "has no revision v9"),
         (address.repo, tmp_path / "a", None, "is not a synthgen dataset"),
         (published, tmp_path / "a", PullOptions(split="training"), "--split: value training; give one of train, valid"),
-        (published, tmp_path / "a", PullOptions(shards="18"), "--shards: value '18'; this dataset has the shards 0 to"),
+        (published, tmp_path / "a", PullOptions(shards="18"), "--shards: value '18'; this dataset has shards 0 to"),
         (published, tmp_path / "thesis", None, "is not empty and not a dataset folder .it holds thesis.txt"),
         (published, other, None, "holds a different dataset than hf://datasets/tester/published"),
         (published, folder, None, "holds a different version than hf://datasets/tester/published"),
