@@ -543,7 +543,7 @@ def test_only_an_empty_folder_is_written_to(tmp_path):
     (tmp_path / "file").write_text("mine")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "file").write_text("mine")
-    for out, text in (("file", "it is a file"), ("full", "is not empty"), ("file/below", "cannot be written")):
+    for out, text in (("file", "is a file"), ("full", "is not an empty"), ("file/below", "cannot be written")):
         with pytest.raises(DatasetError, match=text):
             make_phantoms(load_spec("paper_hand"), 1, tmp_path / out, PhantomOptions((6.0, 6.0, 6.0)))
     assert {path.name for path in tmp_path.rglob("*")} == {"file", "full"}

@@ -335,7 +335,7 @@ FAULTS = {
     "other scheme": (SHARD, sent_on("ftp://127.0.0.1/x"), "to an address that is not https"),
     "nonsense": (SHARD, sent_on("http://[x/"), "which is not https"),
     "checksums": ("SHA256SUMS", Fault(status=404), "SHA256SUMS: not found .status 404."),
-    "no checksums": ("SHA256SUMS", Fault(body=b"hello\n"), "SHA256SUMS: .* is no checksum; restore it"),
+    "no checksums": ("SHA256SUMS", Fault(body=b"hello\n"), "SHA256SUMS: .* is not a line of checksum"),
     "no manifest": ("manifest.json", Fault(body=b"{}"), "manifest.json: the download does not match its checksum"),
 }  # fmt: skip
 
