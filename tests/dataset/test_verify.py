@@ -382,6 +382,7 @@ def rendered(tmp_path_factory, rendered_spec):
     return make_dataset(root, rendered_spec, pipeline.sample)
 
 
+@pytest.mark.slow
 def test_samples_rendered_again_are_the_same_to_the_last_pixel(rendered):
     report = verify_dataset(rendered, VerifyOptions(rerender=12, engine="raster"))
     again = report.rerendered
@@ -395,6 +396,7 @@ def test_samples_rendered_again_are_the_same_to_the_last_pixel(rendered):
     )
 
 
+@pytest.mark.slow
 def test_pixels_that_their_recipes_do_not_give_are_found(tmp_path, rendered, rendered_spec):
     root = Path(shutil.copytree(rendered, tmp_path / "hand"))
     for plan in plans_of(rendered_spec):

@@ -33,8 +33,6 @@ SPEC = load_spec("hand", {"count": 160, "engine": "raster"})
 QUICK = "samples: 100\nepochs: 1\naugmentation: {rotation_deg: 5.0}\n"
 DEVICE = Device(threads=0)
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
@@ -88,6 +86,7 @@ def results(experiment):
     return run_experiment(experiment, told), told
 
 
+@pytest.mark.slow
 def test_all_methods_are_compared_and_reported(experiment, results):
     found = json.loads((experiment.out / "results.json").read_text())
 
@@ -101,6 +100,7 @@ def test_all_methods_are_compared_and_reported(experiment, results):
     assert {path.name for path in (experiment.out / "figures").iterdir()} >= {"figure2.png", "figure4.png"}
 
 
+@pytest.mark.slow
 def test_what_is_done_is_not_done_again(experiment, results):
     told = Told()
 
@@ -110,6 +110,7 @@ def test_what_is_done_is_not_done_again(experiment, results):
     assert [ratio.value for ratio in again.ratios] == [ratio.value for ratio in results[0].ratios]
 
 
+@pytest.mark.slow
 def test_another_experiment_in_the_folder_is_refused(experiment, results):
     other = Experiment(**{**vars(experiment), "folds": 3})
 
@@ -117,6 +118,7 @@ def test_another_experiment_in_the_folder_is_refused(experiment, results):
         run_experiment(other, Silent())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noted", [True, False])
 def test_a_network_that_was_trained_again_is_another_experiment(experiment, results, tmp_path, noted):
     init, out = tmp_path / "run", tmp_path / "results"
@@ -140,6 +142,7 @@ def test_a_network_that_was_trained_again_is_another_experiment(experiment, resu
     assert [path.name for path in out.iterdir()] == ["experiment.json"]
 
 
+@pytest.mark.slow
 def test_the_weights_alone_tell_one_network_from_another(experiment, results, tmp_path):
     """Wherever it lies; and without a network that is given nothing is noted, so older folders are gone on with."""
     network = experiment.out / "networks" / "mask-syn"
@@ -151,6 +154,7 @@ def test_the_weights_alone_tell_one_network_from_another(experiment, results, tm
         run_experiment(replace(experiment, init=network), Silent())
 
 
+@pytest.mark.slow
 def test_fine_tuning_starts_from_the_weights_and_from_scratch_alike(experiment, results):
     tuned, real = (load_checkpoint(experiment.out / "networks" / f"mask-{kind}-1") for kind in ("ft", "real"))
 
@@ -160,6 +164,7 @@ def test_fine_tuning_starts_from_the_weights_and_from_scratch_alike(experiment, 
     assert tuned.place.steps == real.place.steps
 
 
+@pytest.mark.slow
 def test_gradients_are_clipped_on_depth_alone(experiment):
     assert (experiment.tuning("mask").config.clip_grad_norm, experiment.tuning("depth").config.clip_grad_norm) == (
         None,
@@ -169,6 +174,7 @@ def test_gradients_are_clipped_on_depth_alone(experiment):
     assert (own.tuning("depth").config.clip_grad_norm, own.tuning("depth").config.input) == (None, "depth")
 
 
+@pytest.mark.slow
 def test_a_network_learns_the_scans_it_is_tuned_to(home):
     scans = read_scanset(home / "scans.h5")
     config = TrainingConfig(epochs=40, dropout=0.0, artefacts=False)
@@ -178,6 +184,7 @@ def test_a_network_learns_the_scans_it_is_tuned_to(home):
     assert np.linalg.norm(found - scans.stacked("landmarks_px"), axis=2).mean() < 8
 
 
+@pytest.mark.slow
 def test_depth_goes_there_and_back(home):
     scans = read_scanset(home / "scans.h5").scans
     block = scan_block(scans, "depth")
@@ -195,6 +202,7 @@ def test_folds_are_put_back_in_order():
     assert merged(parts, folds).points_px[:, 0, 0].tolist() == [0, 1, 0, 1]
 
 
+@pytest.mark.slow
 def test_the_commands_go_from_scans_to_landmarks(home, experiment, results, capsys, monkeypatch, tmp_path):
     init, image = experiment.out / "networks" / "mask-syn", home / "phantoms" / "hand-000000000.nii.gz"
     tune_it = ["finetune", "--scans", home / "scans.h5", "--folds", "2", "--config", home / "tune.yaml"]
@@ -240,6 +248,7 @@ def test_the_commands_go_from_scans_to_landmarks(home, experiment, results, caps
     assert "would give the same files" in err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [

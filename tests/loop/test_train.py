@@ -146,6 +146,7 @@ def test_a_training_that_was_killed_goes_on_to_the_same_weights(
     assert lines(run) == lines(uninterrupted_run)
 
 
+@pytest.mark.slow
 def test_any_place_can_be_gone_on_from(dataset, uninterrupted, tmp_path, monkeypatch):
     kept = []
     monkeypatch.setattr(train_module, "save_checkpoint", lambda _, checkpoint: kept.append(checkpoint))
@@ -160,6 +161,7 @@ def test_any_place_can_be_gone_on_from(dataset, uninterrupted, tmp_path, monkeyp
         assert same_network(train(dataset_job(dataset, CONFIG), DEVICE, Keeping(run)), uninterrupted)
 
 
+@pytest.mark.slow
 def test_adam_goes_on_from_any_place_with_what_it_remembers(dataset, tmp_path, monkeypatch):
     config, kept = CONFIG.changed(optimizer="adam", lr=0.001), []
     monkeypatch.setattr(train_module, "save_checkpoint", lambda _, checkpoint: kept.append(checkpoint))
@@ -181,6 +183,7 @@ def test_adam_goes_on_from_any_place_with_what_it_remembers(dataset, tmp_path, m
 NAME = "regressor.7.weight"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "change", "message"),
     [
@@ -250,6 +253,7 @@ def test_weights_of_a_network_are_what_is_begun_with(dataset, uninterrupted):
         train(dataset_job(dataset, config, weights=wrong), DEVICE)
 
 
+@pytest.mark.slow
 def test_the_log_and_the_listener_are_told(dataset, tmp_path):
     listener, run = Listener(), tmp_path / "run"
     train(dataset_job(dataset, CONFIG), DEVICE, Keeping(run, log_every=5, tensorboard=True), listener)
@@ -273,6 +277,7 @@ def test_depth_networks_are_trained_on_three_numbers_a_landmark(dataset):
     assert trained.model()(torch.zeros(2, 1, 32, 28)).shape == (2, 15)
 
 
+@pytest.mark.slow
 def test_half_precision_and_plain_layouts_train_nearly_the_same(dataset):
     config = CONFIG.changed(epochs=1, dropout=0.0)
     plain, last, half = (

@@ -93,6 +93,7 @@ def test_every_place_sees_the_whole_patch():
     assert (images.grad != 0).float().mean() > 0.99
 
 
+@pytest.mark.slow
 def test_it_learns_where_a_square_lies():
     labels = LabelSpace(32, 32)
     model = build_model("heatmap", labels, 1, 0.0, 0)

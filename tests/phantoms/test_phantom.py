@@ -73,6 +73,7 @@ def test_voxels_hold_the_volume_of_a_closed_mesh(spacing, centre):
     assert cover.max() <= 1
 
 
+@pytest.mark.slow
 def test_a_body_has_its_volume(paper_body):
     scene, _ = paper_body
     points = scene.posed(BODY).points_mm[: scene.model.n_vertices]
@@ -320,12 +321,14 @@ def check_against_the_rendering(scene, index, phantom, least):
     assert np.mean(np.abs(depth - exact)[inner] < 2 * step + 1) > 0.95
 
 
+@pytest.mark.slow
 def test_a_body_agrees_with_its_rendering(paper_body):
     scene, phantom = paper_body
     np.testing.assert_allclose(np.linalg.norm(phantom.affine[:3, :3], axis=0), 1.5)
     check_against_the_rendering(scene, BODY, phantom, 0.98)
 
 
+@pytest.mark.slow
 def test_a_body_of_large_voxels_agrees_with_its_rendering(paper_body):
     scene, _ = paper_body
     check_against_the_rendering(scene, BODY, make_phantom(scene, BODY, PhantomOptions((4.0, 4.0, 4.0))), 0.95)
@@ -341,6 +344,7 @@ def test_hands_of_large_voxels_agree_with_their_rendering(hands):
         check_against_the_rendering(scene, index, make_phantom(scene, index, PhantomOptions((4.0, 4.0, 4.0))), 0.95)
 
 
+@pytest.mark.slow
 def test_landmarks_are_within_a_voxel_of_the_tissue(paper_body, hands):
     for scene, phantom in [paper_body, *((scene, phantom) for scene, _, phantom in hands)]:
         assert tuple(phantom.landmarks_mm) == scene.spec.landmarks.names
@@ -361,6 +365,7 @@ def resolved_framing():
     return phantom_scene(load_spec("hand")).spec.framing.model_dump()
 
 
+@pytest.mark.slow
 def test_sides_and_directions_are_the_patients(paper_body, hands):
     _, body = paper_body
     assert (body.up, body.viewed_from, body.side) == ("S", "A", "")
@@ -404,6 +409,7 @@ def test_the_forearm_leaves_a_hands_volume_and_nothing_else_does(hands):
         assert not any(face.any() for face in faces)
 
 
+@pytest.mark.slow
 def test_two_plates_of_a_table_lie_behind_the_back(paper_body):
     scene, phantom = paper_body
     posed, n = scene.posed(BODY), scene.model.n_vertices
@@ -422,6 +428,7 @@ def test_two_plates_of_a_table_lie_behind_the_back(paper_body):
     assert table.plates_mm[0][0] >= posed.points_mm[:n, 2].max()
 
 
+@pytest.mark.slow
 def test_tables_differ_and_some_touch_the_back(paper_body):
     scene, _ = paper_body
     points = scene.posed(BODY).points_mm
@@ -432,6 +439,7 @@ def test_tables_differ_and_some_touch_the_back(paper_body):
     assert max(gaps) <= 10
 
 
+@pytest.mark.slow
 def test_a_body_has_air_bone_and_tissue_inside(paper_body):
     _, phantom = paper_body
     voxels, ml = seen(phantom)[0][::2, ::2, ::2], 0.003**3 * 1e6
@@ -479,6 +487,7 @@ def digests(folder):
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "spacing"), [("paper_body", 8.0), ("paper_hand", 2.0)])
 def test_phantoms_are_written_with_a_table_and_the_same_bytes_again(tmp_path, name, spacing):
     told, options = [], PhantomOptions((spacing, spacing, spacing))

@@ -54,6 +54,7 @@ def folder(base, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [
@@ -72,6 +73,7 @@ def test_what_needs_no_extra_works(command, folder, base):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command", "extras"),  # commands that need two name one of them
     [
@@ -101,6 +103,7 @@ def test_what_needs_an_extra_names_it_in_one_line(command, extras, folder, base)
     assert sorted(folder.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_the_doctor_says_what_each_extra_adds(folder, base):
     text = " ".join(call("doctor", cwd=folder, env=base | {"COLUMNS": "200"}).stdout.split())
 
@@ -131,6 +134,7 @@ def test_only_modules_of_extras_have_one():
     assert missing_text("numpy") is missing_text(None) is None
 
 
+@pytest.mark.slow
 def test_reading_a_dataset_needs_no_extra(folder, base):
     code = "import synthgen; print(synthgen.open_dataset('data')[3].index)"
     run = {"cwd": folder, "env": base, "capture_output": True, "text": True}
@@ -139,6 +143,7 @@ def test_reading_a_dataset_needs_no_extra(folder, base):
     assert done.stdout == "3\n", done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "extra"),
     [

@@ -50,6 +50,7 @@ def table(phantoms, tmp_path):
     return write
 
 
+@pytest.mark.slow
 def test_a_table_of_phantoms_becomes_a_scan_set(phantoms, tmp_path):
     built = scans.build(phantoms, HAND, tmp_path / "scans.h5")
     back = read_scanset(tmp_path / "scans.h5")
@@ -68,6 +69,7 @@ def test_a_table_of_phantoms_becomes_a_scan_set(phantoms, tmp_path):
         assert np.abs(scan_points_mm(scan, scan.landmarks_px, depth) - scan.landmarks_mm).max() < 1e-6
 
 
+@pytest.mark.slow
 def test_the_same_table_gives_the_same_set(phantoms, tmp_path):
     one, other = (scans.build(phantoms, HAND, tmp_path / f"{n}.h5").set for n in "ab")
 
@@ -75,6 +77,7 @@ def test_the_same_table_gives_the_same_set(phantoms, tmp_path):
     assert [scan.sha256 for scan in one.scans] == [scan.sha256 for scan in other.scans]
 
 
+@pytest.mark.slow
 def test_landmarks_may_be_missing(table, tmp_path):
     def without(rows):
         rows[0]["landmarks"] = ""
@@ -91,6 +94,7 @@ def scaled(phantoms, tmp_path, matrix, name="moved.mrk.json"):
     return tmp_path / name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("matrix", "text"),
     [
@@ -122,6 +126,7 @@ def test_ras_outside_the_volume_is_explained(tmp_path):
     assert importing._outside(image, Points("lps_mm", {"thumb": (99.0, 99.9, 20.0)})) is None
 
 
+@pytest.mark.slow
 def test_exchanged_sides_are_told(table):
     def exchange(rows):
         for row in rows:
@@ -161,6 +166,7 @@ def _many(rows, tmp_path):
     rows[1]["landmarks"] = str(tmp_path / "many.mrk.json")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "text"),
     [(_broken, "broken.nii.gz: "), (_air, "air.nii.gz: "), (_four, "four.nii.gz: is 4D"), (_many, "many.mrk.json: ")],
@@ -185,6 +191,7 @@ def test_what_cannot_be_used_is_one_line_and_nothing_is_written(table, tmp_path,
     assert len(read_scanset(out).scans) == 1
 
 
+@pytest.mark.slow
 def test_a_set_that_is_there_is_not_replaced(table, tmp_path, capsys, monkeypatch):
     (tmp_path / "set.h5").write_text("mine")
 
@@ -196,6 +203,7 @@ def test_a_set_that_is_there_is_not_replaced(table, tmp_path, capsys, monkeypatc
     assert "--overwrite" in err
 
 
+@pytest.mark.slow
 def test_check_info_and_preview_show_the_scans(phantoms, tmp_path, capsys, monkeypatch):
     sheet, out = tmp_path / "sheet.png", tmp_path / "scans.h5"
 

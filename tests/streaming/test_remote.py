@@ -142,6 +142,7 @@ def test_a_network_trained_from_elsewhere_has_the_same_weights(balls, site, hub,
         assert all(torch.equal(weights[name], trained[0][name]) for name in trained[0])
 
 
+@pytest.mark.slow
 def test_the_second_run_fetches_checksums_alone(site, hub, cache):
     first = every_block(opened(site, cache))
     site.log.clear()
@@ -155,6 +156,7 @@ def test_the_second_run_fetches_checksums_alone(site, hub, cache):
     assert [e["path"].rsplit("/", 1)[1] for e in hub.since(mark) if "/resolve/" in e["path"]] == ["SHA256SUMS"]
 
 
+@pytest.mark.slow
 def test_a_branch_that_moves_is_not_followed(balls, hub, tmp_path):
     address = Address("tester/moving")
     remote, meter = Hub(waits_s=(0, 0, 0)), Meter("", 0, 0, Silent())
@@ -415,6 +417,7 @@ def test_a_repository_that_holds_no_dataset_says_so(hub):
 # The cache.
 
 
+@pytest.mark.slow
 def test_a_file_that_was_damaged_later_is_fetched_again(site, cache):
     first = every_block(opened(site, cache))
     name = sha256(site.root / SHARD)
@@ -513,6 +516,7 @@ def test_the_cache_is_where_the_user_says(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / "own"
 
 
+@pytest.mark.slow
 def test_where_and_how_much_is_said_before_it_comes(site, cache, balls):
     dataset, told = opened(site, cache), Told()
     size = sum(shard.bytes for shard in dataset.shards)
