@@ -102,6 +102,7 @@ def test_the_same_results_give_the_same_figures_and_the_same_report(flat_report,
     assert report_html(again) == flat_page
 
 
+@pytest.mark.slow
 def test_a_users_own_settings_of_matplotlib_do_not_count(flat_experiment):
     import matplotlib as mpl
 

@@ -221,6 +221,7 @@ def test_options_that_are_wrong_are_refused(folder, options, text):
         synthgen.torch_dataset(folder, **options)
 
 
+@pytest.mark.slow
 def test_a_dataset_on_a_web_server_gives_the_same(folder, tmp_path):
     server = StaticServer(folder)
     try:

@@ -81,6 +81,7 @@ def test_a_network_learns_where_the_landmarks_are(dataset):
     assert after < 0.45 * before
 
 
+@pytest.mark.slow
 def test_the_result_is_a_function_of_the_config(dataset, uninterrupted):
     assert same_network(uninterrupted, train(dataset_job(dataset, CONFIG), DEVICE))
     assert not same_network(uninterrupted, train(dataset_job(dataset, CONFIG.changed(seed=1)), DEVICE))
@@ -205,6 +206,7 @@ def test_an_optimizer_state_that_does_not_fit_is_refused(dataset, tmp_path, monk
         train(dataset_job(dataset, config), DEVICE, Keeping(tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_short_epochs_are_not_all_saved(dataset, uninterrupted, tmp_path, monkeypatch):
     kept = []
     monkeypatch.setattr(train_module, "save_checkpoint", lambda _, checkpoint: kept.append(checkpoint))
@@ -243,6 +245,7 @@ def test_the_same_config_on_other_data_is_refused(dataset, tmp_path):
         train(dataset_job(other, config), DEVICE, keeping)
 
 
+@pytest.mark.slow
 def test_weights_of_a_network_are_what_is_begun_with(dataset, uninterrupted):
     config = CONFIG.changed(epochs=1, samples=20, lr=1e-12)
     tuned = train(dataset_job(dataset, config, weights=uninterrupted.weights), DEVICE)

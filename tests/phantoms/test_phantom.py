@@ -383,6 +383,7 @@ def test_sides_and_directions_are_the_patients(paper_body, hands):
     assert len(ways) > 1
 
 
+@pytest.mark.slow
 def test_hands_have_three_orientations_and_the_requested_obliqueness(hands):
     scene, lateral = hands[0][0], None
     angles, ways = [], set()

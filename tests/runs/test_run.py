@@ -341,11 +341,13 @@ def test_a_scheduler_that_dies_ends_the_run_with_one_line(tmp_path, fake):
             go(tmp_path / "data", scheduler=address, workers=None, listener=Recorder(kill_scheduler))
 
 
+@pytest.mark.slow
 def test_workers_that_run_several_threads_are_refused(tmp_path):
     with external_cluster(tmp_path, "--nthreads", "2") as (address, _), pytest.raises(ClusterError, match="2 threads"):
         go(tmp_path / "data", scheduler=address, workers=None)
 
 
+@pytest.mark.slow
 def test_an_engine_that_cannot_open_ends_the_run_with_its_reason(tmp_path):
     with pytest.raises(SynthgenError, match="blender cannot run here"):
         go(tmp_path / "data", opener=open_broken)
@@ -371,6 +373,7 @@ def test_a_disk_too_small_is_refused_before_anything_is_written(tiny_disk):
     assert list(tiny_disk.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_ends_the_run_with_one_line_and_no_half_shard(tiny_disk, monkeypatch):
     import synthgen.generator.runs.resources as resources
 

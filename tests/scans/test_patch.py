@@ -76,6 +76,7 @@ def test_a_hand_gives_the_same_patch_in_all_48_orders_of_storage(hand, way):
         assert again.settings == first.settings
 
 
+@pytest.mark.slow
 def test_a_body_on_a_table_gives_the_same_patch_in_all_48_orders_of_storage(body):
     first = scan_patch(body, None, ScanSettings(), BODY)
     assert first.settings["table_removed"]
@@ -184,6 +185,7 @@ def test_the_forearm_lies_on_the_lower_border_and_margins_are_the_framings(hand)
     assert scan_patch(cut, points, BACK_UP, HAND).touches_border
 
 
+@pytest.mark.slow
 def test_a_body_that_leaves_the_scan_is_flagged(body):
     whole = scan_patch(body, None, ScanSettings(), BODY)
     part = scan_patch(Volume(body.voxels[:, :, 100:], body.affine), None, ScanSettings(), BODY)
@@ -196,6 +198,7 @@ def test_a_body_that_leaves_the_scan_is_flagged(body):
     assert np.array_equal(np.isnan(whole.depth_mm), ~whole.mask)
 
 
+@pytest.mark.slow
 def test_depth_grows_away_from_the_viewer(body):
     front, back = (scan_patch(body, None, ScanSettings(viewed_from=v), BODY) for v in "AP")
     deep = body.voxels.shape[1] * 3.5

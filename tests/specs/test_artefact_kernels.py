@@ -106,6 +106,7 @@ def test_booleans_and_bytes_change_alike_and_stay_what_they_are():
     assert np.array_equal(masks, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mr", "ct"])
 def test_artefacts_are_as_large_as_with_numpys_normal_numbers(name):
     """Mean and deviation of what is added and removed, over masks of which each has streams of its own."""

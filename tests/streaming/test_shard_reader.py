@@ -71,6 +71,7 @@ def test_streams_that_are_not_wanted_are_left_alone():
     assert read.tolist() == [False, True]
 
 
+@pytest.mark.slow
 def test_a_hostile_stream_takes_little_memory():
     bomb = packed(bytes(500_000_000), 9)
     short = packed(bytes(1_000_000), 9)
@@ -118,5 +119,6 @@ def check_damaged(seed: int, count: int) -> None:
     assert 0 < sound < count
 
 
+@pytest.mark.slow
 def test_damaged_streams_are_told_as_zlib_tells_them():
     check_damaged(0, 4000)
