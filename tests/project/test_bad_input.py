@@ -71,7 +71,7 @@ CASES: dict[str, tuple[dict[str, Any] | str, tuple[str, ...]]] = {
     "a body's joint on a hand": (changed(HAND, "pose", angle("left_knee.flexion_deg")), ("left_knee.flexion_deg",)),
     "unknown factor": (changed(HAND, "pose", angle("index_pip.flexion_deg", factors={"crul": 3})), ("crul",)),
     "limits beyond the joint's": (changed(HAND, "pose", angle("index_pip.flexion_deg", limits_deg=[-40, 50])), ("index_pip.flexion_deg", "-40 to 50", "-7 to 110")),
-    "limits exchanged": (changed(HAND, "pose", angle("index_pip.flexion_deg", limits_deg=[50, 20])), ("index_pip.flexion_deg", "50", "20", "exchange")),
+    "limits exchanged": (changed(HAND, "pose", angle("index_pip.flexion_deg", limits_deg=[50, 20])), ("index_pip.flexion_deg", "low 50", "high 20", "swap")),
     "example beyond the joint's limits": (
         changed(HAND, "pose", {"kind": "examples", "position": 0.5, "jitter_deg": 0, "examples": [
             {"name": "flat", "angles": {"index_pip.flexion_deg": 0}}, {"name": "bent", "angles": {"index_pip.flexion_deg": 170}}]}),
