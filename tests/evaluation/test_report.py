@@ -111,6 +111,7 @@ def test_a_users_own_settings_of_matplotlib_do_not_count(flat_experiment):
         assert error_bars(flat_experiment[2]) == usual
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "names"),
     [

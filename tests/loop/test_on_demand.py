@@ -203,6 +203,7 @@ def test_a_killed_training_goes_on_to_the_same_weights_and_leaves_no_worker(spec
     assert len(workers) >= 1
 
 
+@pytest.mark.slow
 def test_a_training_of_other_steps_in_the_same_folder_is_refused(spec, tmp_path):
     keeping = Keeping(tmp_path / "run")
     train(live_job(live_data(spec, HereAndNow()), CONFIG, 2), DEVICE, keeping)

@@ -104,6 +104,7 @@ def test_workers_that_live_on_hear_of_the_next_epoch(folder, context):
         assert same(list(loader), loaded(synthgen.torch_dataset(folder, batch_size=50), 0, epoch))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [None, 17, 50])
 @pytest.mark.parametrize("world", [2, 3, 5])
 def test_ranks_share_an_epoch_evenly(folder, world, batch_size):

@@ -64,6 +64,7 @@ def winding(points, triangles, places):
 # Voxels of meshes
 
 
+@pytest.mark.slow
 @given(st.tuples(STEP, STEP, STEP), st.tuples(*[st.floats(-2, 2)] * 3))
 def test_voxels_hold_the_volume_of_a_closed_mesh(spacing, centre):
     points, triangles = sphere(3, centre=centre)
@@ -82,6 +83,7 @@ def test_a_body_has_its_volume(paper_body):
     assert litres == pytest.approx(enclosed_mm3(points, scene.triangles) / 1e6, rel=0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mirror", [1, -1])
 def test_inside_is_where_the_mesh_winds_around(mirror):
     """Two bumpy spheres through each other, with corners and edges right on the rays."""
@@ -334,11 +336,13 @@ def test_a_body_of_large_voxels_agrees_with_its_rendering(paper_body):
     check_against_the_rendering(scene, BODY, make_phantom(scene, BODY, PhantomOptions((4.0, 4.0, 4.0))), 0.95)
 
 
+@pytest.mark.slow
 def test_hands_agree_with_their_rendering(hands):
     for scene, index, phantom in hands:
         check_against_the_rendering(scene, index, phantom, 0.98)
 
 
+@pytest.mark.slow
 def test_hands_of_large_voxels_agree_with_their_rendering(hands):
     for scene, index, _ in hands:
         check_against_the_rendering(scene, index, make_phantom(scene, index, PhantomOptions((4.0, 4.0, 4.0))), 0.95)
@@ -401,6 +405,7 @@ def test_hands_have_three_orientations_and_the_requested_obliqueness(hands):
     np.testing.assert_allclose(other.affine[:3, :3], 6 * view_turn("I", "R"), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_forearm_leaves_a_hands_volume_and_nothing_else_does(hands):
     for _, _, phantom in hands:
         voxels, _ = seen(phantom)
@@ -460,6 +465,7 @@ def test_a_body_has_air_bone_and_tissue_inside(paper_body):
     assert 1 < air.std() < 5
 
 
+@pytest.mark.slow
 def test_a_hand_has_bone_speckle_and_uneven_air(hands):
     for scene, _, phantom in hands:
         voxels, _ = seen(phantom)

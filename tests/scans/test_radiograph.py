@@ -49,6 +49,7 @@ def test_the_silhouette_is_the_hands(spread):
         assert mask[int(y), int(x)]
 
 
+@pytest.mark.slow
 @examples(4)
 @given(st.floats(0.01, 250), st.floats(-1e4, 1e4))
 def test_gain_and_offset_do_not_matter(gain, offset):
@@ -57,6 +58,7 @@ def test_gain_and_offset_do_not_matter(gain, offset):
     assert dice(found(image * gain + offset), found(image)) > 0.999
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int16, np.float32])
 def test_any_type_of_pixel_will_do(kind):
     image, hand, _ = drawn()
@@ -65,6 +67,7 @@ def test_any_type_of_pixel_will_do(kind):
     assert dice(found(np.clip(image * scale, 0, 255 * scale).astype(kind)), hand) > 0.98
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [0.2, 1.0, 2.0])
 def test_any_resolution_will_do(step):
     image, hand, _ = drawn(10.0, step)
@@ -72,6 +75,7 @@ def test_any_resolution_will_do(step):
     assert dice(found(image), hand) > 0.97
 
 
+@pytest.mark.slow
 def test_turned_and_mirrored_pictures_give_the_same_hand():
     image, _, _ = drawn()
     mask = found(image)
@@ -102,6 +106,7 @@ def _scratch(image):
     return (slice(98, 103), slice(0, 20))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", [_wedge, _labels, _stray_light, _scratch])
 def test_what_is_not_the_hand_is_left_out(spoil):
     image, hand, tips = drawn()
@@ -115,6 +120,7 @@ def test_what_is_not_the_hand_is_left_out(spoil):
         assert mask[int(y), int(x)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [0.0, 255.0])
 def test_blanked_borders_are_left_out(value):
     image, hand, _ = drawn()

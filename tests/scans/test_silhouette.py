@@ -223,6 +223,7 @@ TABLES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLES)
 def test_the_table_goes_and_the_body_stays(name):
     found, alone, agreement = both(whole_body(table=Table(**TABLES[name])), 4.0)
@@ -233,6 +234,7 @@ def test_the_table_goes_and_the_body_stays(name):
     assert agreement > 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1.5, 2.0, (2.0, 4.0, 1.0), (1.5, 3.0, 3.5)])
 def test_the_table_goes_at_any_spacing(step):
     part = {"low": (-290, -420, -260), "high": (290, 100, 60)}
@@ -243,6 +245,7 @@ def test_the_table_goes_at_any_spacing(step):
     assert agreement > 0.99
 
 
+@pytest.mark.slow
 @examples(12)
 @given(
     st.lists(st.floats(2, 15), min_size=2, max_size=2),
@@ -272,6 +275,7 @@ PARTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("bed", [60, -30], ids=["round back", "flat back"])
 @pytest.mark.parametrize("half", [290, 235], ids=["whole", "hands cut off"])
