@@ -137,7 +137,7 @@ def test_a_packed_file_that_claims_to_be_huge_takes_no_memory(tmp_path, kind):
     path = packed_claim(tmp_path, kind)
     tracemalloc.start()
     try:
-        assert "packed bytes cannot hold" in refusal(path)
+        assert "compressed bytes cannot hold" in refusal(path)
         assert tracemalloc.get_traced_memory()[1] < 5e6
     finally:
         tracemalloc.stop()
@@ -148,7 +148,7 @@ def test_a_packed_file_that_holds_more_than_it_says_takes_no_memory(tmp_path):
     (tmp_path / "x.nii.gz").write_bytes(gzip.compress(small + b"\0" * 50_000_000))
     tracemalloc.start()
     try:
-        assert "unpacks to more than" in refusal(tmp_path / "x.nii.gz")
+        assert "decompresses to more than" in refusal(tmp_path / "x.nii.gz")
         assert tracemalloc.get_traced_memory()[1] < 5e6
     finally:
         tracemalloc.stop()
@@ -166,7 +166,7 @@ def test_a_packed_file_that_holds_less_than_it_says_is_refused(tmp_path):
     data = write_nifti(tmp_path / "x.nii", voxels((20, 20, 20)), np.eye(4)).read_bytes()
     (tmp_path / "x.nii.gz").write_bytes(gzip.compress(data[:-2]))
 
-    assert "ends too early, 15998 bytes of voxels where its header says 16000" in refusal(tmp_path / "x.nii.gz")
+    assert "ends too early, with 15998 bytes of voxels; its header declares 16000" in refusal(tmp_path / "x.nii.gz")
 
 
 def test_damaged_packed_voxels_are_found_by_their_checksum(tmp_path):
@@ -190,7 +190,7 @@ def test_what_is_no_scan_is_refused(tmp_path, name):
 def test_what_is_not_there_is_refused(tmp_path):
     assert "does not exist" in refusal(tmp_path / "no.nii")
     os.mkfifo(tmp_path / "pipe.nii")
-    assert "no plain file" in refusal(tmp_path / "pipe.nii")
+    assert "not a regular file" in refusal(tmp_path / "pipe.nii")
     assert "does not exist" in refusal(tmp_path / "a\0.nii")
 
 

@@ -107,7 +107,7 @@ def test_nifti_without_patient_directions_is_refused_unless_flat(tmp_path):
         image.header["sform_code"] = image.header["qform_code"] = 0
         nibabel.save(image, path)
 
-    assert "how the patient lies" in refusal(tmp_path / "volume.nii")
+    assert "has no patient orientation" in refusal(tmp_path / "volume.nii")
     picture = read_image(tmp_path / "flat.nii")
     assert picture.mm_per_px == (0.5, 0.25)
     np.testing.assert_array_equal(picture.pixels, voxels((5, 4, 1))[..., 0].T)
@@ -122,16 +122,16 @@ def test_nifti_without_patient_directions_is_refused_unless_flat(tmp_path):
         (
             "dim",
             [3, 30000, 30000, 30000, 1, 1, 1, 1],
-            "ends too early, 120 bytes of voxels where",
+            "ends too early, with 120 bytes of voxels",
         ),
         ("datatype", 32, "type 32"),
         ("srow_x", [0, 0, 0, 1], "its spacing is 0 x 2 x 3"),
         ("srow_x", [np.nan, 0, 0, 1], "not finite"),
         ("srow_y", [3e38, 3e38, 0, 1], "its spacing is 3e+38"),
         ("srow_y", [0, 2, 1000, 1], "singular"),
-        ("srow_z", [0, 0, 3, 1e30], "its origin lies 1e+30 mm away"),
+        ("srow_z", [0, 0, 3, 1e30], "its origin is 1e+30 mm away"),
         ("vox_offset", 100, "within its header"),
-        ("magic", b"ni1", "half of a pair"),
+        ("magic", b"ni1", "one of a pair"),
         ("xyzt_units", 5, "unit of length"),
     ],
 )
@@ -152,7 +152,7 @@ def test_vector_volumes_are_refused_and_colour_pictures_are_grey(tmp_path, name)
     write_itk(tmp_path / f"vector_{name}", vectors, vector=True)
     write_itk(tmp_path / f"colour_{name}", colours, vector=True)
 
-    assert "3 numbers per voxel" in refusal(tmp_path / f"vector_{name}")
+    assert "3 channels per voxel" in refusal(tmp_path / f"vector_{name}")
     assert read_image(tmp_path / f"colour_{name}").pixels.tolist() == [[84] * 4] * 3  # 0.299 r + 0.587 g + 0.114 b
 
 

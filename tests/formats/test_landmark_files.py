@@ -147,7 +147,7 @@ def test_the_frame_of_fcsv_is_honoured(tmp_path, system, sign):
     [
         (markups({"thumb": [1, 2, 3]}, coordinateSystem="IJK"), "coordinateSystem is 'IJK'"),
         (markups({"thumb": [1, 2, 3]}, coordinateUnits="um"), "coordinateUnits is 'um'"),
-        (markups({"thumb": [1, 2, 3]}, kind="Curve"), "holds no point list (Curve)"),
+        (markups({"thumb": [1, 2, 3]}, kind="Curve"), "contains no point list (Curve)"),
         (markups({"thumb": [1, 2]}), "thumb has 2 coordinates"),
         (markups({"thumb": [1, 2, "x"]}), "coordinate 'x'"),
         (markups({"thumb": [1, 2, True]}), "coordinate 'True'"),
@@ -155,10 +155,10 @@ def test_the_frame_of_fcsv_is_honoured(tmp_path, system, sign):
         (markups({"thumb": None}), "has no position"),
         (markups({"F-1": [1, 2, 3]}), "no landmark is named 'F-1'"),
         (markups({"thumbs": [1, 2, 3]}), 'did you mean "thumb"'),
-        ({"type": "Fiducial", "controlPoints": 5}, "controlPoints is no list"),
-        ({"type": "Fiducial", "controlPoints": [5]}, "controlPoints is no list"),
+        ({"type": "Fiducial", "controlPoints": 5}, "controlPoints is not a list"),
+        ({"type": "Fiducial", "controlPoints": [5]}, "controlPoints is not a list"),
         ({"type": "Fiducial", "controlPoints": [{"positionStatus": 3}]}, "positionStatus is '3'"),
-        (5, "holds no point list"),
+        (5, "contains no point list"),
     ],
 )
 def test_bad_markups_are_refused(tmp_path, node, text):
@@ -174,7 +174,7 @@ def test_bad_markups_are_refused(tmp_path, node, text):
         (fcsv("1,2,3"), ":4: has 3 cells"),
         (fcsv(row("thumb", 1, "", 3)), ":4: thumb has the coordinate ''"),
         (fcsv(row("thumb", 1, "nan", 3)), ":4: thumb has the coordinate 'nan'"),
-        (fcsv(row("thumb", 1, 2, 3), row("thumb", 1, 2, 3)), ":5: thumb is there twice"),
+        (fcsv(row("thumb", 1, 2, 3), row("thumb", 1, 2, 3)), ":5: thumb occurs twice"),
     ],
 )
 def test_a_bad_fcsv_is_refused(tmp_path, content, text):
@@ -209,14 +209,14 @@ def test_the_columns_say_the_frame(tmp_path, frame):
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ("name,x,y,z\nthumb,1,2,3\n", "x,y,z do not say their frame and unit; name the columns x_mm"),
+        ("name,x,y,z\nthumb,1,2,3\n", "columns x,y,z leave frame and unit open; name the columns x_mm"),
         ("name,x_mm,y_mm\nthumb,1,2\n", "has no column z_mm"),
         ("name,x,y,i,j,k\nthumb,1,2,3,4,5\n", "several frames (voxel, pixel)"),
         ("name,a,b\nthumb,1,2\n", "has no coordinates"),
-        ("label,x,y\nthumb,1,2\n", "has no column name (it has label, x, y)"),
-        ("name,x,x\nthumb,1,2\n", ":1: the column 'x' is there twice"),
+        ("label,x,y\nthumb,1,2\n", "has no column 'name' (only label, x, y)"),
+        ("name,x,x\nthumb,1,2\n", ":1: column 'x' occurs twice"),
         ("name,x,y\nthumb,1\n", ":2: 2 cells where the header has 3"),
-        ("name,x,y\nthumb,1,2\nthumb,1,2\n", ":3: thumb is there twice"),
+        ("name,x,y\nthumb,1,2\nthumb,1,2\n", ":3: thumb occurs twice"),
         ("name,x,y\nthumb,1,2\nthum,1,2\n", ":3: no landmark is named 'thum'; did you mean \"thumb\""),
         ("name,x,y\nthumb,1,\n", ":2: thumb has the coordinate ''"),
         ("name,x,y\nthumb,nan,2\n", ":2: thumb has the coordinate 'nan'"),
@@ -225,12 +225,12 @@ def test_the_columns_say_the_frame(tmp_path, frame):
         ("name,x,y\nthumb,1_0,2\n", ":2: thumb has the coordinate '1_0'"),
         ("name;x;y\nthumb;1,5;2\n", ":2: thumb has the coordinate '1,5'"),
         ("", "is empty"),
-        (b"name,x,y\n\xff\xfe,1,2\n", "is no UTF-8"),
+        (b"name,x,y\n\xff\xfe,1,2\n", "is not UTF-8"),
         ("name,x,y\nth\0umb,1,2\n", ":2: no landmark is named 'th\\x00umb'"),
-        ("name,x,y\n" + "thumb" * 40_000 + ",1,2\n", ":2: is no CSV"),
+        ("name,x,y\n" + "thumb" * 40_000 + ",1,2\n", ":2: is not valid CSV"),
         (
             "name,x,y\n" + "".join(f"{k},1,2\n" for k in range(37)),
-            "holds 37 points where 5 are wanted; keep those",
+            "has 37 points, expected at most 5; keep those",
         ),
         ("name,x,y\n" + "thumb,1,2\n" * 500_000, "is larger than 4 MB"),
     ],
@@ -244,25 +244,25 @@ def test_a_bad_csv_is_refused(tmp_path, content, text):
     [
         ('{"frame": "ras", "points": {}}', "frame is 'ras'; use one of: lps_mm, voxel, pixel"),
         ('{"frame": ["voxel"], "points": {}}', "frame is"),
-        ('{"frame": "voxel", "points": {"thumb": [1, 2]}}', "thumb has 2 coordinates, 3 are wanted"),
+        ('{"frame": "voxel", "points": {"thumb": [1, 2]}}', "thumb has 2 coordinates, expected 3"),
         ('{"frame": "voxel", "points": {"thumb": "1 2 3"}}', "thumb has 1 coordinates"),
         ('{"frame": "voxel", "points": {"thumb": [1, 2, null]}}', "coordinate 'None'"),
-        ('{"frame": "voxel", "points": {"thumb": [1, 2, NaN]}}', "NaN is no number"),
+        ('{"frame": "voxel", "points": {"thumb": [1, 2, NaN]}}', "NaN is not a finite number"),
         ('{"frame": "voxel", "points": {"thumb": [1, 2, 1e999]}}', "coordinate 'inf'"),
-        ('{"frame": "voxel", "points": {"thumb": [1, 2, ' + "9" * 5000 + "]}}", "is no usable JSON"),
-        ('{"frame": "voxel", "points": {"thumb": [1, 2, 3], "thumb": [1, 2, 3]}}', "'thumb' is there twice"),
+        ('{"frame": "voxel", "points": {"thumb": [1, 2, ' + "9" * 5000 + "]}}", "is not valid JSON"),
+        ('{"frame": "voxel", "points": {"thumb": [1, 2, 3], "thumb": [1, 2, 3]}}', "'thumb' occurs twice"),
         ('{"frame": "voxel", "points": {"thunb": [1, 2, 3]}}', 'did you mean "thumb"'),
-        ('[{"name": "thumb", "x": 1, "y": 2, "z": 3}]', "x,y,z do not say"),
+        ('[{"name": "thumb", "x": 1, "y": 2, "z": 3}]', "columns x,y,z leave"),
         ('[{"name": "thumb", "x": 1, "y": 2}, {"name": "ring", "x": 1}]', "point 2: has no y"),
         ('[{"name": "thumb", "i": 1, "j": 2, "k": []}]', "coordinate '[]'"),
         ("[[1, 2, 3]]", "holds no landmarks"),
         ("{}", "holds no landmarks"),
         ("5", "holds no landmarks"),
-        ('{"markups": 5}', "holds no point list"),
-        ("{", "is no usable JSON"),
-        ("[" * 100_000, "is no usable JSON"),
-        (b"\xff\xfe", "is no UTF-8"),
-        (json.dumps([{"name": str(k), "x": 1, "y": 2} for k in range(37)]), "holds 37 points where 5 are wanted"),
+        ('{"markups": 5}', "contains no point list"),
+        ("{", "is not valid JSON"),
+        ("[" * 100_000, "is not valid JSON"),
+        (b"\xff\xfe", "is not UTF-8"),
+        (json.dumps([{"name": str(k), "x": 1, "y": 2} for k in range(37)]), "has 37 points, expected at most 5"),
         (" " * 4_000_001, "is larger than 4 MB"),
     ],
 )
@@ -271,10 +271,10 @@ def test_a_bad_json_is_refused(tmp_path, content, text):
 
 
 def test_other_files_are_refused(tmp_path):
-    assert "is none of .mrk.json" in refused(put(tmp_path, "x.txt", "thumb 1 2 3"))
+    assert "save the landmarks as .mrk.json" in refused(put(tmp_path, "x.txt", "thumb 1 2 3"))
     assert "does not exist" in refused(tmp_path / "no.csv")
     (tmp_path / "folder.csv").mkdir()
-    assert "no plain file" in refused(tmp_path / "folder.csv")
+    assert "not a regular file" in refused(tmp_path / "folder.csv")
 
 
 @given(st.binary(max_size=300), st.sampled_from(["x.mrk.json", "x.fcsv", "x.csv", "x.json"]))

@@ -156,15 +156,18 @@ def stacks(*names):
 @pytest.mark.parametrize(
     ("how", "text"),
     [
-        ({"places": [0, 2.5, 7.5, 10, 12.5]}, "between x.dcm frame 2 and x.dcm frame 3 lie 5 mm and elsewhere 2.5"),
-        ({"places": [0, 2.5, 5, 7.5, 10.3]}, "its slices are uneven, 2.8 mm between x.dcm frame 4 and x.dcm frame 5"),
-        ({"places": [0, 2.5, 5, 5, 7.5]}, "x.dcm frame 3 and x.dcm frame 4 lie at the same place"),
-        ({"content": stacks("1", "1", "1", "2", "2")}, "holds 2 sets of slices (stack 1 time -, stack 2 time -)"),
+        ({"places": [0, 2.5, 7.5, 10, 12.5]}, "the gap between x.dcm frame 2 and x.dcm frame 3 is 5 mm, elsewhere 2.5"),
+        (
+            {"places": [0, 2.5, 5, 7.5, 10.3]},
+            "unevenly spaced, 2.8 mm between x.dcm frame 4 and x.dcm frame 5",
+        ),
+        ({"places": [0, 2.5, 5, 5, 7.5]}, "x.dcm frame 3 and x.dcm frame 4 have the same position"),
+        ({"content": stacks("1", "1", "1", "2", "2")}, "contains 2 stacks of slices (stack 1 time -, stack 2 time -)"),
         (
             {"content": [{"StackID": "1", "TemporalPositionIndex": n} for n in (1, 1, 1, 2, 2)]},
-            "holds 2 sets of slices (stack 1 time 1, stack 1 time 2)",
+            "contains 2 stacks of slices (stack 1 time 1, stack 1 time 2)",
         ),
-        ({"NumberOfFrames": 4, "Rows": 5}, "describes 5 frames and says that it has 4"),
+        ({"NumberOfFrames": 4, "Rows": 5}, "describes 5 frames but declares 4"),
         ({"NumberOfFrames": 50}, "bytes of pixels where its header says"),
         ({"PerFrameFunctionalGroupsSequence": [Dataset()] * 5}, "has no position"),
         ({"SharedFunctionalGroupsSequence": [Dataset()]}, "has no orientation"),
@@ -183,8 +186,8 @@ def test_one_frame_is_a_slice_and_a_film_is_refused(tmp_path):
     old = save(tmp_path / "old.dcm", dicom(voxels((6, 8)).T, sop_class=CT, NumberOfFrames=2, Rows=4))
 
     assert "is one slice of a CT volume" in refusal(one)
-    assert "holds several images without a position each" in refusal(film)
-    assert "holds several images without a position each" in refusal(old)
+    assert "has color or several frames without positions" in refusal(film)
+    assert "has color or several frames without positions" in refusal(old)
 
 
 @pytest.mark.parametrize("cut", [1, 20, 300, 700])

@@ -107,7 +107,7 @@ def test_a_data_file_that_is_no_plain_file_is_refused(tmp_path):
     (tmp_path / "scan.raw").unlink()
     os.mkfifo(tmp_path / "scan.raw")
 
-    with pytest.raises(ScanError, match="no plain file"):
+    with pytest.raises(ScanError, match="not a regular file"):
         read_image(path)
 
 
@@ -131,9 +131,9 @@ def test_a_data_file_that_is_no_plain_file_is_refused(tmp_path):
         ("nrrd", "sizes: 5 4 3", "sizes: 90000 90000 90000", "ends too early"),
         ("nrrd", "kinds: domain domain domain", "kinds: vector domain domain", "3 vectors for 2 axes"),
         ("nrrd", "(1,0,0)", "(0,0,0)", "its spacing is 0 x"),
-        ("nrrd", "(1,0,0)", "(1,a,0)", "is no number"),
-        ("nrrd", "(1,0,0)", "none", "5 numbers per pixel"),
-        ("nrrd", "left-posterior-superior", "scanner-xyz", "directions are unknown"),
+        ("nrrd", "(1,0,0)", "(1,a,0)", "is not a number"),
+        ("nrrd", "(1,0,0)", "none", "5 channels per pixel"),
+        ("nrrd", "left-posterior-superior", "scanner-xyz", "orientation is unknown"),
         ("nrrd", "type: short", "type: block", "its type is 'block'"),
         ("nrrd", "encoding: raw", "encoding: bzip2", "raw or gzip"),
         ("nrrd", "endian: little", "# endian", "endian is ''"),

@@ -71,12 +71,12 @@ def test_other_programs_tables_are_read(table, tmp_path):
 @pytest.mark.parametrize(
     ("content", "text"),
     [
-        ("", ": is empty; its first line names the columns"),
+        ("", ": is empty; write the column names in the first line"),
         (f"{HEAD}\n", ": lists no scan"),
         ("id,subject,imge\n", ": no column is named 'imge'; did you mean \"image\"?"),
         ("id,subject,image,treshold\n", 'did you mean "threshold"?'),
         ("id,image\nx,a.nii.gz\n", ": has no column subject; add it"),
-        ("id,id,subject,image\n", ":1: the column 'id' is there twice"),
+        ("id,id,subject,image\n", ":1: column 'id' occurs twice"),
         (f"{HEAD}\nx,y,a.nii.gz\n", ":2: 3 cells where the header has 4"),
         (f"{HEAD}\nx,y,a.nii.gz,\n\nx,z,a.nii.gz,\n", ":4: id x stands in line 2 too"),
         (f"{HEAD}\n,y,a.nii.gz,\n", ":2: id: is empty"),
@@ -100,7 +100,7 @@ def test_other_programs_tables_are_read(table, tmp_path):
         (f"{HEAD},mm_per_px\nx,y,a.nii.gz,,0\n", ":2: mm_per_px: value"),
         (f"{HEAD},mm_per_px\nx,y,a.nii.gz,,inf\n", ":2: mm_per_px: value"),
         (f"{HEAD},min_speckle_mm2\nx,y,a.nii.gz,,-1\n", ":2: min_speckle_mm2: value"),
-        (b"id,subject,image\n\xff,y,a.nii.gz\n", ": is no UTF-8 text"),
+        (b"id,subject,image\n\xff,y,a.nii.gz\n", ": is not UTF-8 text"),
         ("id,subject,image\n" + "x,y,a.nii.gz\n" * 1_300_000, ": is larger than 16 MB"),
     ],
 )

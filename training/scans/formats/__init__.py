@@ -1,1 +1,1 @@
-"""Readers of files that users supply: NIfTI, NRRD, MetaImage, DICOM, pictures, and tables of landmarks."""
+"""Readers of files that users supply: NIfTI, NRRD, MetaImage, DICOM, PNG, JPEG, and landmark files."""

@@ -1,4 +1,4 @@
-"""CSV files as people's programs write them: with or without a byte order mark, commas or semicolons."""
+"""CSV files as common programs write them: with or without a byte order mark, commas or semicolons."""
 
 import csv
 import io
@@ -16,14 +16,14 @@ class CsvRow:
     line: int
     """Line in the file where the row ends, from 1."""
     cells: dict[str, str]
-    """By column, without the spaces around them."""
+    """By column, with surrounding spaces removed."""
 
 
 def read_rows(path: Path, max_bytes: int) -> tuple[tuple[str, ...], tuple[CsvRow, ...]]:
-    """Return a table's columns and rows; empty lines are passed over.
+    """Return a table's columns and rows; empty lines are skipped.
 
     Raises:
-        ScanError: It cannot be read, is too large, or rows and columns do not fit; with the line.
+        ScanError: The file cannot be read or is too large, or a row does not match the header; the text gives the line.
 
     """
     text = read_text(path, max_bytes)
@@ -41,14 +41,14 @@ def read_rows(path: Path, max_bytes: int) -> tuple[tuple[str, ...], tuple[CsvRow
             elif len(cells) != len(columns):
                 raise ScanError(
                     f"{path}:{reader.line_num}: {len(cells)} cells where the header has {len(columns)}; "
-                    "quote cells that hold the separator"
+                    "quote cells that contain the separator"
                 )
             else:
                 rows.append(CsvRow(reader.line_num, dict(zip(columns, cells, strict=True))))
     except csv.Error as error:
-        raise ScanError(f"{path}:{reader.line_num}: is no CSV ({error}); save it again") from None
+        raise ScanError(f"{path}:{reader.line_num}: is not valid CSV ({error}); save it again") from None
     if not columns:
-        raise ScanError(f"{path}: is empty; its first line names the columns")
+        raise ScanError(f"{path}: is empty; write the column names in the first line")
     return columns, tuple(rows)
 
 
@@ -56,17 +56,17 @@ def read_text(path: Path, max_bytes: int) -> str:
     """Return a file's text, without a byte order mark.
 
     Raises:
-        ScanError: It cannot be read, is too large, or is no UTF-8.
+        ScanError: The file cannot be read, is too large, or is not UTF-8.
 
     """
     try:
         return read_small(path, max_bytes).decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise ScanError(f"{path}: is no UTF-8 text; save it as UTF-8") from None
+        raise ScanError(f"{path}: is not UTF-8 text; save it as UTF-8") from None
 
 
 def _columns(path: Path, line: int, cells: list[str]) -> tuple[str, ...]:
     twice = next((cell for cell in cells if cells.count(cell) > 1), None)
     if twice is not None:
-        raise ScanError(f"{path}:{line}: the column {twice[:40]!r} is there twice; give each column its own name")
+        raise ScanError(f"{path}:{line}: column {twice[:40]!r} occurs twice; give each column a unique name")
     return tuple(cells)

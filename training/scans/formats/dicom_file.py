@@ -25,34 +25,34 @@ from synthgen.training.scans.formats.untrusted_files import file_size, open_regu
 from synthgen.training.scans.formats.voxels import check_memory
 
 MAX_EXPANSION = 10_000
-"""Of compressed pixels; JPEG 2000 packs an empty image of a scanner's size to about this."""
+"""Maximum compression ratio of pixels; JPEG 2000 reaches about this for an empty image of typical size."""
 _ITK: Any = SimpleITK
-"""Without types: its functions have none."""
+"""Untyped: its functions have no annotations."""
 _COLOURS = {"RGB", "PALETTE COLOR", "YBR_RCT", "YBR_ICT", "YBR_FULL", "YBR_FULL_422"}
 
 
 @dataclass(frozen=True)
 class DicomFile:
-    """A file whose header has been read and whose pixel data has the length that the header says."""
+    """A file whose header has been read and whose pixel data has the length given by the header."""
 
     path: Path
     data: pydicom.Dataset
-    """All of it; its elements are converted when they are used, which fails where they are damaged."""
+    """The data set; elements are converted on first use, which fails if they are damaged."""
     frames: int
-    """How many images it holds."""
+    """Number of images."""
     rows: int
     columns: int
     samples: int
-    """Numbers per pixel."""
+    """Samples per pixel."""
     bytes_per_frame: int
-    """What one image takes in memory as stored."""
+    """Size of one image in memory, as stored."""
     photometric: str
-    """``MONOCHROME1`` is bright where little is absorbed."""
+    """With ``MONOCHROME1``, low values are bright: little was absorbed there."""
     sop_class: str
     series: str
     """The series' unique identifier."""
     title: str
-    """What the scanner's operator called the series, or its modality."""
+    """The series description, or else the modality."""
     is_localizer: bool
     has_frame_groups: bool
     """Whether it describes each of its images, as multi-frame (Enhanced) files do."""
@@ -64,21 +64,21 @@ class Frame:
 
     file: DicomFile
     number: int
-    """Which of the file's images, from 0."""
+    """Index within the file, from 0."""
     position: Floats | None
     """(3,) LPS mm of the first pixel's centre."""
     orientation: Floats | None
-    """(2, 3) unit vectors: in which direction the columns, and in which the rows, are counted."""
+    """(2, 3) unit vectors: the directions of increasing column index and of increasing row index."""
     spacing: Floats | None
-    """(2,) distance of rows (y) and of columns (x), mm."""
+    """(2,) distance between rows (y) and between columns (x), mm."""
     rescale: tuple[float, float]
     """Value = rescale[0] * stored + rescale[1]."""
     stack: tuple[str, str]
-    """The stack of slices and the point in time that a multi-frame file counts it to; empty if it does not."""
+    """The stack and the time point that a multi-frame file assigns it to; empty if it does not."""
 
     @property
     def name(self) -> str:
-        """The file's name, and of several images which."""
+        """The file's name, with the frame number if the file has several."""
         return f"{self.file.path.name} frame {self.number + 1}" if self.file.frames > 1 else self.file.path.name
 
 
@@ -86,7 +86,7 @@ def read_file(path: Path) -> DicomFile:
     """Read a file into memory and its header with pydicom.
 
     Raises:
-        ScanError: It is not a DICOM file, is cut off or damaged, holds no image, states impossible sizes, or is too
+        ScanError: It is not a DICOM file, is truncated or damaged, has no image, has impossible sizes, or is too
             large for memory.
 
     """
@@ -94,13 +94,13 @@ def read_file(path: Path) -> DicomFile:
         check_memory(path, 2 * file_size(file))
         content = file.read()
     if content[128:132] != b"DICM":
-        raise ScanError(f"{path}: is no DICOM file; move it away, or copy or export it again")
+        raise ScanError(f"{path}: is not a DICOM file; move it elsewhere, or copy or export it again")
     if DeflatedExplicitVRLittleEndian.encode() in content[132:1024]:
         raise ScanError(f"{path}: its data set is deflated; export it again as Explicit VR Little Endian")
     with _damage(path, "ends too early or is damaged"):
-        data = pydicom.dcmread(BytesIO(content))  # from memory: a length that lies reads no more than there is
+        data = pydicom.dcmread(BytesIO(content))  # from memory: a wrong length cannot read past the end
         if not data.file_meta.get("TransferSyntaxUID"):
-            raise ScanError(f"{path}: it names no transfer syntax; export it again as Explicit VR Little Endian")
+            raise ScanError(f"{path}: has no transfer syntax; export it again as Explicit VR Little Endian")
         frames = int(data.get("NumberOfFrames") or 1)
         _check_pixels(path, data, frames)
         return DicomFile(
@@ -121,34 +121,34 @@ def read_file(path: Path) -> DicomFile:
 
 
 def frames_of(file: DicomFile) -> list[Frame]:
-    """Return the images of a file, in the order of the file.
+    """Return the images of a file, in file order.
 
     Raises:
-        ScanError: A place, direction, spacing or factor is not what it should be.
+        ScanError: A position, orientation, spacing or rescale factor is invalid.
 
     """
     with _damage(file.path, "its header is damaged"):
         per_frame = file.data.get("PerFrameFunctionalGroupsSequence") or []
         if per_frame and len(per_frame) != file.frames:
             raise ScanError(
-                f"{file.path}: describes {len(per_frame)} frames and says that it has {file.frames}; export it again"
+                f"{file.path}: describes {len(per_frame)} frames but declares {file.frames}; export it again"
             )
         return [_frame(file, number, per_frame) for number in range(file.frames)]
 
 
 def pixels_of(frame: Frame) -> NDArray[Any]:
-    """Decode an image to (H, W): colours as luminance, dense is bright, and rescaled as its header says.
+    """Decode an image to (H, W): color as luminance, dense is bright, rescaled according to its header.
 
     Integers stay integers where the factors are whole numbers; other factors give float32.
 
     Raises:
-        ScanError: The pixels are damaged, or of a kind that cannot be decoded.
+        ScanError: The pixels are damaged or in an unsupported encoding.
 
     """
     file = frame.file
     kind = file.photometric
     if file.samples != 1 and kind not in _COLOURS:
-        raise ScanError(f"{file.path}: has colours of kind {kind[:40]!r}; export it in grey")
+        raise ScanError(f"{file.path}: has the photometric interpretation {kind[:40]!r}; export it as greyscale")
     syntax = file.data.file_meta.TransferSyntaxUID
     with _damage(file.path, f"its pixels ({syntax.name[:60]}) cannot be decoded", "export them uncompressed"):
         stored = _decompressed(frame) if syntax.is_compressed else pixel_array(file.data, index=frame.number)
@@ -160,18 +160,18 @@ def pixels_of(frame: Frame) -> NDArray[Any]:
             full = np.dtype(stored.dtype.str.replace("i", "u")).type(2 ** int(file.data.BitsStored) - 1)
             stored = ~stored if stored.dtype.kind == "i" else full - stored
     if stored.shape != (file.rows, file.columns) or stored.dtype.kind not in "iu":
-        raise ScanError(f"{file.path}: its pixels do not fit its header; copy or export it again")
+        raise ScanError(f"{file.path}: its pixels do not match its header; copy or export it again")
     return _rescaled(stored, *frame.rescale)
 
 
 def _text(data: pydicom.Dataset, name: str) -> str:
-    """Return an element as text on one line; empty where it is missing."""
+    """Return an element as text on one line; empty if it is missing."""
     return "".join(letter if letter.isprintable() else "?" for letter in str(data.get(name) or ""))
 
 
 @contextmanager
 def _damage(path: Path, fault: str, fix: str = "copy or export it again") -> Iterator[None]:
-    """Turn whatever a library raises over a damaged file into one line; what it warns of stays unsaid."""
+    """Turn any exception of a library for a damaged file into a one-line error, and suppress its warnings."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -184,10 +184,10 @@ def _damage(path: Path, fault: str, fix: str = "copy or export it again") -> Ite
 
 
 def _check_pixels(path: Path, data: pydicom.Dataset, frames: int) -> None:
-    """Refuse sizes that the pixel data cannot fill."""
+    """Reject sizes that do not match the pixel data."""
     if "PixelData" not in data or not data.get("Rows") or not data.get("Columns"):
-        raise ScanError(f"{path}: holds no image; move it away, or copy or export it again")
-    declared = getattr(data.get_item("PixelData"), "length", 0)  # lost when the value is used
+        raise ScanError(f"{path}: contains no image; move it elsewhere, or copy or export it again")
+    declared = getattr(data.get_item("PixelData"), "length", 0)  # no longer available once the value is accessed
     samples, bits, there = data.get("SamplesPerPixel", 1), data.get("BitsAllocated"), len(data.PixelData)
     if bits not in {8, 16, 32} or samples not in {1, 3} or frames < 1:
         raise ScanError(f"{path}: has {frames} frames of {samples} x {bits} bits; export it with 8 or 16 bits")
@@ -203,7 +203,7 @@ def _check_pixels(path: Path, data: pydicom.Dataset, frames: int) -> None:
 
 
 def _frame(file: DicomFile, number: int, per_frame: Sequence[pydicom.Dataset]) -> Frame:
-    """Gather what belongs to one image: its functional groups, those shared by all, or a classic file's elements."""
+    """Collect the elements of one image: its own and the shared functional groups, or a classic file's elements."""
     shared = file.data.get("SharedFunctionalGroupsSequence") or []
     groups = [*per_frame[number : number + 1], *shared[:1]]
 
@@ -237,7 +237,7 @@ def _frame(file: DicomFile, number: int, per_frame: Sequence[pydicom.Dataset]) -
 
 
 def _decompressed(frame: Frame) -> NDArray[Any]:
-    """Decode a compressed image by GDCM, from a file of its own that says no more than how its pixels are stored."""
+    """Decode a compressed image with GDCM, from a temporary file that describes only how its pixels are stored."""
     source = frame.file.data
     data = source.group_dataset(0x0028)
     for name in ("NumberOfFrames", "RescaleSlope", "RescaleIntercept"):
@@ -266,7 +266,7 @@ def _decompressed(frame: Frame) -> NDArray[Any]:
 
 
 def _rescaled(stored: NDArray[Any], slope: float, intercept: float) -> NDArray[Any]:
-    """Apply the factors of a header, in the smallest integers that hold the result, or in float32."""
+    """Apply a header's rescale factors, in the smallest integer type that fits the result, or in float32."""
     if (slope, intercept) == (1.0, 0.0):
         return stored
     if slope != int(slope) or intercept != int(intercept):

@@ -1,4 +1,4 @@
-"""The two kinds of real scans: volumes, which have a place in the patient, and flat pictures."""
+"""The two kinds of real scans: volumes, which have patient coordinates, and 2D pictures."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +14,13 @@ class Volume:
     """A 3D scan."""
 
     voxels: NDArray[Any]
-    """(I, J, K), integers or floats, indexed i, j, k as the file counts them; a transposed view, i runs fastest."""
+    """(I, J, K), integers or floats, indexed i, j, k as in the file; a transposed view in which i varies fastest."""
     affine: Floats
-    """(4, 4), homogeneous: a voxel's centre (i, j, k, 1) to the patient frame LPS, mm; never singular."""
+    """(4, 4), homogeneous: from a voxel's centre (i, j, k, 1) to the patient frame LPS, mm; never singular."""
 
     @property
     def spacing_mm(self) -> Floats:
-        """(3,) distance of neighbouring voxel centres along i, j and k."""
+        """(3,) distance between neighbouring voxel centres along i, j and k."""
         return np.linalg.norm(self.affine[:3, :3], axis=0)
 
     @property
@@ -35,6 +35,6 @@ class Picture:
     """A 2D scan, such as a radiograph or a drawn mask, as it is stored."""
 
     pixels: NDArray[Any]
-    """(H, W), one channel, integers, floats or booleans; what is dense is bright."""
+    """(H, W), one channel, integers, floats or booleans; dense material is bright."""
     mm_per_px: tuple[float, float] | None
-    """Spacing of pixels along x and along y, mm; None where the file states none."""
+    """Pixel spacing along x and y, mm; None if the file does not give it."""

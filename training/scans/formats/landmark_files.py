@@ -1,4 +1,4 @@
-"""Files of landmarks: Slicer's markups, CSV and JSON, in a frame that each file says."""
+"""Landmark files: Slicer's markups, CSV and JSON; each file declares its coordinate frame."""
 
 import json
 import math
@@ -21,27 +21,27 @@ _COLUMNS: dict[PointFrame, tuple[str, ...]] = {
     "voxel": ("i", "j", "k"),
     "pixel": ("x", "y"),
 }
-"""The columns whose names say the frame."""
+"""The coordinate columns, whose names declare the frame."""
 _UNLABELLED = "name the columns x_mm,y_mm,z_mm (LPS), i,j,k (voxels), or x,y (pixels of a 2D image)"
 _FURTHER = ("uncertainty_mm", "uncertainty_px")
-"""What predictions hold besides."""
+"""Additional columns of predictions."""
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?")
 _MAX_NUMBER = 1e7
 
 
 @dataclass(frozen=True)
 class Points:
-    """The landmarks of one scan, as far as they are known, and the frame they are given in."""
+    """The known landmarks of one scan, and their coordinate frame."""
 
     frame: PointFrame
-    """``lps_mm``: patient frame LPS; ``voxel``: i, j, k, whole numbers are voxel centres; ``pixel``: continuous pixels
+    """``lps_mm``: patient frame LPS; ``voxel``: i, j, k, integers are voxel centres; ``pixel``: continuous pixels
     x, y of a 2D image as stored, where (0, 0) is the outer corner of the top-left pixel."""
     points: Mapping[str, tuple[float, ...]]
     """Coordinates by landmark, two for ``pixel`` and three otherwise, all finite; missing landmarks are absent."""
 
 
 def read_landmarks(path: Path, names: tuple[str, ...]) -> Points:
-    """Read a file of landmarks: ``.mrk.json``, ``.fcsv``, ``.csv`` or ``.json``.
+    """Read a landmark file: ``.mrk.json``, ``.fcsv``, ``.csv`` or ``.json``.
 
     Args:
         path: The file. A CSV has a column ``name`` and ``x,y`` (pixels), ``x_mm,y_mm,z_mm`` (LPS) or ``i,j,k``
@@ -53,7 +53,7 @@ def read_landmarks(path: Path, names: tuple[str, ...]) -> Points:
         The landmarks that the file gives, in the order of the set.
 
     Raises:
-        ScanError: The file cannot be used, names a landmark twice or one that is unknown, or gives no number.
+        ScanError: The file is invalid, has a duplicate or unknown landmark, or a coordinate that is not a number.
 
     """
     ending = path.name.lower()
@@ -63,13 +63,13 @@ def read_landmarks(path: Path, names: tuple[str, ...]) -> Points:
         return _checked(path, *_json_points(path), names)
     if ending.endswith(".csv"):
         return _checked(path, *_csv_points(path), names)
-    raise ScanError(f"{path}: is none of .mrk.json, .fcsv, .csv and .json; save the landmarks as one of them")
+    raise ScanError(f"{path}: has an unsupported extension; save the landmarks as .mrk.json, .fcsv, .csv or .json")
 
 
 def write_markups(
     path: Path, points_mm: Mapping[str, Sequence[float]], descriptions: Mapping[str, str] | None = None
 ) -> None:
-    """Write a point list in LPS mm that Slicer and `read_landmarks` read.
+    """Write a point list in LPS mm, for Slicer and `read_landmarks`.
 
     Args:
         path: The file, by Slicer's custom ``NAME.mrk.json``.
@@ -132,7 +132,7 @@ def _json_points(path: Path) -> tuple[PointFrame, Iterator[NamedPoint]]:
     try:
         data = json.loads(read_text(path, MAX_BYTES), object_pairs_hook=_object, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        raise ScanError(f"{path}: is no usable JSON ({str(error)[:100]}); save it again") from None
+        raise ScanError(f"{path}: is not valid JSON ({str(error)[:100]}); save it again") from None
     if isinstance(data, dict) and "markups" in data:
         return "lps_mm", markups_points(path, data)
     if isinstance(data, dict) and set(data) - set(_FURTHER) == {"frame", "points"} and isinstance(data["points"], dict):
@@ -150,26 +150,26 @@ def _json_points(path: Path) -> tuple[PointFrame, Iterator[NamedPoint]]:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Refuse what json would read over: a key that is there twice."""
+    """Reject duplicate keys, which json accepts silently."""
     found = dict(pairs)
     if len(found) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"{twice[:40]!r} is there twice")
+        raise ValueError(f"{twice[:40]!r} occurs twice")
     return found
 
 
 def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is no number that can be used")
+    raise ValueError(f"{name} is not a finite number")
 
 
 def _frame(place: str, columns: Sequence[str]) -> PointFrame:
-    """Tell the frame from the names of the columns."""
+    """Determine the frame from the column names."""
     if "name" not in columns:
         known = ", ".join(column[:20] for column in columns[:8])
-        raise ScanError(f"{place}: has no column name (it has {known}); add one with the landmarks' names")
+        raise ScanError(f"{place}: has no column 'name' (only {known}); add one with the landmark names")
     if {"x", "y", "z"} <= set(columns):
-        raise ScanError(f"{place}: x,y,z do not say their frame and unit; {_UNLABELLED}")
+        raise ScanError(f"{place}: columns x,y,z leave frame and unit open; {_UNLABELLED}")
     found = [frame for frame, wanted in _COLUMNS.items() if set(wanted) & set(columns)]
     if len(found) > 1:
         raise ScanError(f"{place}: has coordinates in several frames ({', '.join(found)}); keep one of them")
@@ -180,7 +180,7 @@ def _frame(place: str, columns: Sequence[str]) -> PointFrame:
 
 
 def _of_cells(place: str, cells: Mapping[str, Any], frame: PointFrame) -> NamedPoint:
-    """Return the point of one row; a row without any coordinates is a landmark that is missing."""
+    """Return the point of one row; a row without coordinates is a missing landmark."""
     unknown = [column for column in ("name", *_COLUMNS[frame]) if column not in cells]
     if unknown:
         raise ScanError(f"{place}: has no {unknown[0]}; give every point the same keys")
@@ -190,11 +190,11 @@ def _of_cells(place: str, cells: Mapping[str, Any], frame: PointFrame) -> NamedP
 
 
 def _checked(path: Path, frame: PointFrame, points: Iterator[NamedPoint], names: tuple[str, ...]) -> Points:
-    """Check names and numbers, and put the points in the order of the set."""
+    """Check names and numbers, and return the points in the order of the landmark set."""
     given = list(points)
     if len(given) > len(names):
         raise ScanError(
-            f"{path}: holds {len(given)} points where {len(names)} are wanted; keep those named {', '.join(names[:40])}"
+            f"{path}: has {len(given)} points, expected at most {len(names)}; keep those named {', '.join(names[:40])}"
         )
     found: dict[str, tuple[float, ...] | None] = {}
     for point in given:
@@ -202,7 +202,7 @@ def _checked(path: Path, frame: PointFrame, points: Iterator[NamedPoint], names:
         if name not in names:
             raise ScanError(f"{point.place}: no landmark is named {name[:60]!r}; {suggestion(name[:60], names)}")
         if name in found:
-            raise ScanError(f"{point.place}: {name} is there twice; keep one of them")
+            raise ScanError(f"{point.place}: {name} occurs twice; keep one of them")
         found[name] = _position(point, len(_COLUMNS[frame]))
     placed = {name: found.get(name) for name in names}
     return Points(frame, {name: position for name, position in placed.items() if position is not None})
@@ -214,13 +214,13 @@ def _position(point: NamedPoint, count: int) -> tuple[float, ...] | None:
         return None
     values = point.position if isinstance(point.position, list) else [point.position]
     if len(values) != count:
-        raise ScanError(f"{point.place}: {point.name} has {len(values)} coordinates, {count} are wanted; correct it")
+        raise ScanError(f"{point.place}: {point.name} has {len(values)} coordinates, expected {count}; correct it")
     numbers = [_number(point, value) for value in values]
     return tuple(sign * number + 0.0 for sign, number in zip(point.signs, numbers, strict=False))
 
 
 def _number(point: NamedPoint, value: Any) -> float:
-    """Return a coordinate, given as a number or as a cell of a table."""
+    """Return a coordinate, given as a number or as the text of a table cell."""
     number = float(value) if isinstance(value, str) and _NUMBER.fullmatch(value.strip()) else value
     if isinstance(number, int | float) and not isinstance(number, bool) and abs(number) < _MAX_NUMBER:
         return float(number)

@@ -1,4 +1,4 @@
-"""The header of NIfTI files (versions 1 and 2, one file, gzipped or not), as nibabel understands it."""
+"""The header of NIfTI files (versions 1 and 2, one file, gzipped or not), read by nibabel."""
 
 import gzip
 import zlib
@@ -17,7 +17,7 @@ from synthgen.training.scans.formats.voxels import Layout, check_affine, check_s
 
 _GZIP = b"\x1f\x8b"
 _HEADER_BYTES = 540
-"""Of version 2; version 1 has fewer."""
+"""Header size of version 2; that of version 1 is smaller."""
 _TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 _UNIT_MM = {"unknown": 1.0, "meter": 1000.0, "mm": 1.0, "micron": 0.001}
 
@@ -28,12 +28,12 @@ def nifti_layout(path: Path) -> Layout:
     The affine is the file's sform, or its qform where it has no sform, turned from RAS to LPS.
 
     Raises:
-        ScanError: The header cannot be used; the text says why.
+        ScanError: The header is invalid or unsupported; the text gives the reason.
 
     """
     packed, header = _read_header(path)
     try:
-        with np.errstate(all="ignore"):  # what is not finite is refused afterwards
+        with np.errstate(all="ignore"):  # values that are not finite are rejected later
             return _layout(path, header, packed=packed)
     except (HeaderDataError, ValueError) as error:
         raise ScanError(f"{path}: {' '.join(str(error).split())[:120]}; correct the header") from None
@@ -46,13 +46,13 @@ def _read_header(path: Path) -> tuple[bool, Nifti1Header]:
         try:
             data = (gzip.GzipFile(fileobj=file) if packed else file).read(_HEADER_BYTES)
         except (EOFError, OSError, zlib.error) as error:
-            raise ScanError(f"{path}: cannot be unpacked ({error}); copy or export it again") from None
+            raise ScanError(f"{path}: cannot be decompressed ({error}); copy or export it again") from None
     kinds: tuple[Any, ...] = (Nifti1Header, Nifti2Header)
     for kind in kinds:
         if kind.may_contain_header(data):
             header = kind(data[: kind.sizeof_hdr], check=False)
             if header["magic"].item() != kind.single_magic:
-                raise ScanError(f"{path}: is half of a pair of NIfTI files; save it as one .nii.gz")
+                raise ScanError(f"{path}: is one of a pair of NIfTI files; save it as one .nii.gz")
             return packed, header
     raise ScanError(f"{path}: has no NIfTI header; copy or export it again")
 
@@ -66,7 +66,7 @@ def _layout(path: Path, header: Nifti1Header, *, packed: bool) -> Layout:
         dtype = header.get_data_dtype()
     except KeyError:
         dtype = np.dtype("V")
-    channels = len(dtype.names or "1")  # colours are records of bytes
+    channels = len(dtype.names or "1")  # colors are records of bytes
     dtype = np.dtype(np.uint8) if dtype.names else dtype
     if dtype.kind not in "iuf" or dtype.itemsize > 8:
         raise ScanError(f"{path}: has voxels of NIfTI type {int(header['datatype'])}; save it with integers or floats")
@@ -88,7 +88,7 @@ def _layout(path: Path, header: Nifti1Header, *, packed: bool) -> Layout:
 
 
 def _offset(path: Path, header: Nifti1Header) -> int:
-    """Return the bytes before the voxels; 0 in the header stands for right behind it."""
+    """Return the offset of the voxels; 0 in the header means directly after it."""
     offset, least = float(header["vox_offset"]), header.sizeof_hdr + 4
     if offset == 0:
         return least
@@ -98,15 +98,15 @@ def _offset(path: Path, header: Nifti1Header) -> int:
 
 
 def _affine(path: Path, header: Nifti1Header, *, volume: bool) -> Floats:
-    """Return voxel centres to LPS mm (4, 4); a flat image needs no patient directions."""
+    """Return the affine (4, 4) from voxel centres to LPS mm; a 2D image needs no patient orientation."""
     try:
         unit = _UNIT_MM[header.get_xyzt_units()[0]]
     except KeyError:
         raise ScanError(f"{path}: its unit of length is unknown; correct xyzt_units in the header") from None
     if volume and header["sform_code"] <= 0 and header["qform_code"] <= 0:
-        raise ScanError(f"{path}: does not say how the patient lies (no sform, no qform); set its sform")
+        raise ScanError(f"{path}: has no patient orientation (no sform, no qform); set its sform")
     if header["pixdim"][0] != -1:
-        header["pixdim"][0] = 1  # the standard takes 0 for 1, and nibabel refuses it
+        header["pixdim"][0] = 1  # the standard reads 0 as 1, but nibabel rejects it
     affine: Floats = header.get_best_affine().astype(np.float64)
     affine[:3] *= unit
     affine = _TO_LPS @ affine

@@ -1,4 +1,4 @@
-"""The header of NRRD files: ``.nrrd``, and ``.nhdr`` with a data file beside it."""
+"""The header of NRRD files: ``.nrrd``, and ``.nhdr`` with a separate data file."""
 
 import re
 from collections.abc import Mapping
@@ -34,7 +34,7 @@ _SPACES = {
     "left-anterior-superior": (1.0, -1.0),
     "las": (1.0, -1.0),
 }
-"""Signs of the first two coordinates on the way to LPS."""
+"""Signs that convert the first two coordinates to LPS."""
 _NOT_SPACE = {
     "none",
     "vector",
@@ -54,7 +54,7 @@ _NOT_SPACE = {
     "hsv-color",
     "xyz-color",
 }
-"""Kinds of an axis that counts numbers of one voxel, or images."""
+"""Kinds of axes that are not spatial: components of a voxel, or a list of images."""
 _VECTOR = re.compile(r"none|\([^()]*\)", re.IGNORECASE)
 
 
@@ -64,7 +64,7 @@ def nrrd_layout(path: Path) -> Layout:
     The space of a volume must be LPS, RAS or LAS. A data file must lie in the header's folder.
 
     Raises:
-        ScanError: The header cannot be used; the text says why.
+        ScanError: The header is invalid or unsupported; the text gives the reason.
 
     """
     fields, end = _read_fields(path)
@@ -77,11 +77,11 @@ def nrrd_layout(path: Path) -> Layout:
     dtype = _dtype(path, fields)
     data, start, skip = _data_file(path, fields, end)
     packed = _packed(path, fields)
-    if skip < 0:  # the voxels are the end of the file
+    if skip < 0:  # the voxels are at the end of the file
         with open_regular(data) as file:
             skip = file_size(file) - start - int(np.prod(sizes, dtype=object)) * channels * dtype.itemsize
         if packed or skip < 0:
-            raise ScanError(f"{path}: byte skip: -1 does not fit its data file; export it again")
+            raise ScanError(f"{path}: byte skip: -1 does not match its data file; export it again")
     return Layout(
         path=path,
         data=data,
@@ -97,7 +97,7 @@ def nrrd_layout(path: Path) -> Layout:
 
 
 def _read_fields(path: Path) -> tuple[dict[str, str], int]:
-    """Return the header's fields, their names in small letters without spaces, and the place where it ends."""
+    """Return the header's fields, by lower-case names without spaces, and the offset at which it ends."""
     head = read_head(path, _MAX_HEADER)
     if not re.match(rb"NRRD000[1-5]\r?\n", head):
         raise ScanError(f"{path}: has no NRRD header; copy or export it again")
@@ -114,17 +114,17 @@ def _read_fields(path: Path) -> tuple[dict[str, str], int]:
         if not line.startswith("#") and colon and ":=" not in name:
             fields[name.strip().lower().replace(" ", "")] = value.strip()
         elif not line.startswith("#") and ":=" not in line:
-            raise ScanError(f"{path}: its header has the line {line[:60]!r}; correct it")
+            raise ScanError(f"{path}: its header has the invalid line {line[:60]!r}; correct it")
     if place >= _MAX_HEADER:
-        raise ScanError(f"{path}: its header does not end; copy or export it again")
+        raise ScanError(f"{path}: its header has no end; copy or export it again")
     return fields, place
 
 
 def _axes(path: Path, fields: Mapping[str, str]) -> tuple[int, tuple[int, ...], list[Floats]]:
-    """Return the numbers per voxel, the sizes of the axes in space, and their directions where they are given."""
+    """Return the channels per voxel, the sizes of the spatial axes, and their directions if given."""
     shape = [_whole(path, "sizes", word) for word in _field(path, fields, "sizes").split()[:32]]
     if len(shape) != _whole(path, "dimension", _field(path, fields, "dimension")):
-        raise ScanError(f"{path}: dimension is {fields['dimension'][:20]} and sizes has {len(shape)}; correct it")
+        raise ScanError(f"{path}: dimension is {fields['dimension'][:20]} but sizes has {len(shape)}; correct it")
     words = _VECTOR.findall(fields.get("spacedirections", "")[:2000])
     kinds = fields.get("kinds", "").lower().split()
     first = [word.lower() for word in (*words[:1], *kinds[:1])]
@@ -136,9 +136,9 @@ def _axes(path: Path, fields: Mapping[str, str]) -> tuple[int, tuple[int, ...], 
     return channels, sizes, vectors
 
 
-@np.errstate(over="ignore", invalid="ignore")  # what is not finite is refused afterwards
+@np.errstate(over="ignore", invalid="ignore")  # values that are not finite are rejected later
 def _affine(path: Path, fields: Mapping[str, str], vectors: list[Floats], count: int) -> tuple[Floats, bool]:
-    """Return voxel centres to LPS mm, and whether the spacing is stated."""
+    """Return the affine from voxel centres to LPS mm, and whether the header gives the spacing."""
     affine = np.eye(4)
     if fields.get("spaceunits", '"mm"').replace('"', " ").split() not in ([], ["mm"], ["mm"] * 2, ["mm"] * 3):
         raise ScanError(f"{path}: space units is {fields['spaceunits'][:40]}; save it in mm")
@@ -156,11 +156,11 @@ def _affine(path: Path, fields: Mapping[str, str], vectors: list[Floats], count:
 
 
 def _check_space(path: Path, fields: Mapping[str, str]) -> None:
-    """Refuse a volume whose header does not say how the patient lies."""
+    """Reject a volume whose header does not define the patient orientation."""
     space = fields.get("space", "")
     if space.lower() not in _SPACES or "spacedirections" not in fields:
-        found = f"its space is {space[:40]!r}" if space else "it states no space"
-        raise ScanError(f"{path}: {found}, so the patient's directions are unknown; save it in LPS or RAS")
+        found = f"its space is {space[:40]!r}" if space else "it has no space field"
+        raise ScanError(f"{path}: {found}, so the patient orientation is unknown; save it in LPS or RAS")
 
 
 def _dtype(path: Path, fields: Mapping[str, str]) -> np.dtype[Any]:
@@ -182,15 +182,15 @@ def _packed(path: Path, fields: Mapping[str, str]) -> bool:
 
 
 def _data_file(path: Path, fields: Mapping[str, str], end: int) -> tuple[Path, int, int]:
-    """Return the file that holds the voxels, where its data begin, and the bytes to skip; -1 stands for to the end."""
+    """Return the file with the voxels, the offset of its data, and the bytes to skip; -1: the voxels end the file."""
     if _whole(path, "line skip", fields.get("lineskip", "0"), least=0):
-        raise ScanError(f"{path}: skips lines of its data file; save it as one .nrrd")
+        raise ScanError(f"{path}: uses line skip, which is not supported; save it as one .nrrd")
     skip = _whole(path, "byte skip", fields.get("byteskip", "0"), least=-1)
     name = fields.get("datafile")
     if name is None:
         return path, end, skip
     if name.upper().startswith("LIST") or "%" in name:
-        raise ScanError(f"{path}: its voxels lie in several files; save it as one .nrrd")
+        raise ScanError(f"{path}: its voxels are split over several files; save it as one .nrrd")
     return beside(path, name), 0, skip
 
 
@@ -203,7 +203,7 @@ def _field(path: Path, fields: Mapping[str, str], name: str) -> str:
 def _vector(path: Path, text: str) -> Floats:
     words = text.strip()[1:-1].split(",")
     if not 1 <= len(words) <= 3 or text.strip()[0] + text.strip()[-1] != "()":
-        raise ScanError(f"{path}: has the vector {text[:60]!r}; write (x,y,z)")
+        raise ScanError(f"{path}: has the invalid vector {text[:60]!r}; write (x,y,z)")
     return np.array([_number(path, "a vector", word) for word in words])
 
 
@@ -211,7 +211,7 @@ def _number(path: Path, name: str, word: str) -> float:
     try:
         return float(word)
     except ValueError:
-        raise ScanError(f"{path}: {name} has {word[:40]!r}, which is no number; correct the header") from None
+        raise ScanError(f"{path}: {name} has {word[:40]!r}, which is not a number; correct the header") from None
 
 
 def _whole(path: Path, name: str, word: str, *, least: int = 1) -> int:

@@ -1,4 +1,4 @@
-"""PNG and JPEG files as one channel of grey."""
+"""PNG and JPEG files as one greyscale channel."""
 
 import io
 import struct
@@ -16,9 +16,9 @@ from synthgen.training.scans.formats.untrusted_files import read_small
 
 MAX_BYTES = 512_000_000
 _FORMATS = {b"\x89PNG": ("PNG", b"IEND\xaeB`\x82"), b"\xff\xd8\xff": ("JPEG", b"\xff\xd9")}
-"""By the first bytes: the name, and what stands at the end of a whole file."""
+"""By the first bytes: the format's name, and the last bytes of a complete file."""
 _WEIGHTS = (0.299, 0.587, 0.114)
-"""Of red, green and blue in luminance (ITU-R BT.601)."""
+"""Weights of red, green and blue in luminance (ITU-R BT.601)."""
 _FAULTS = (OSError, SyntaxError, ValueError, TypeError, OverflowError, IndexError, EOFError, struct.error, zlib.error)
 """What Pillow raises on damaged files."""
 
@@ -27,7 +27,7 @@ def read_flat(path: Path) -> NDArray[Any]:
     """Return the pixels (H, W) of a PNG or JPEG file as stored: integers, or booleans for one bit.
 
     Raises:
-        ScanError: It is damaged, cut off, too large, or neither.
+        ScanError: The file is damaged, truncated, too large, or neither PNG nor JPEG.
 
     """
     data = read_small(path, MAX_BYTES)
@@ -42,7 +42,7 @@ def read_flat(path: Path) -> NDArray[Any]:
             with Image.open(io.BytesIO(data), formats=[name]) as image:
                 return _grey(image)
     except UnidentifiedImageError:
-        raise ScanError(f"{path}: is no whole {name}; copy or export it again") from None
+        raise ScanError(f"{path}: is not a complete {name} file; copy or export it again") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ScanError(f"{path}: has more than {Image.MAX_IMAGE_PIXELS} pixels; scale it down") from None
     except _FAULTS as error:
@@ -50,7 +50,7 @@ def read_flat(path: Path) -> NDArray[Any]:
 
 
 def luminance(colours: NDArray[Any]) -> NDArray[Any]:
-    """Return the brightness (…) of colours (…, 3 or 4), of the same type; a fourth number, opacity, is left out."""
+    """Return the luminance (…) of colors (…, 3 or 4), in the same type; a fourth channel, opacity, is ignored."""
     grey = sum(weight * colours[..., n].astype(np.float64) for n, weight in enumerate(_WEIGHTS))
     return np.asarray(np.rint(grey) if colours.dtype.kind in "iu" else grey).astype(colours.dtype)
 

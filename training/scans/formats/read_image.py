@@ -1,4 +1,4 @@
-"""Reads real scans: NIfTI, MetaImage, NRRD, DICOM, PNG and JPEG, none of which is trusted.
+"""Reads real scans: NIfTI, MetaImage, NRRD, DICOM, PNG and JPEG. No file is trusted.
 
 The headers of the first three are checked before `voxels.load` reads what follows, because libraries allocate whatever
 a header claims, and some fill in what is missing in a truncated file. DICOM goes through pydicom.
@@ -46,7 +46,7 @@ def read_image(path: Path) -> Volume | Picture:
     Voxels are integers or floats as stored; NIfTI's scaling gives floats.
 
     Raises:
-        ScanError: It cannot be used; the text names the file and the reason.
+        ScanError: The scan cannot be read; the text names the file and the reason.
 
     """
     name = path.name.lower()
@@ -64,17 +64,17 @@ def read_image(path: Path) -> Volume | Picture:
 
         return read_single(path)
     known = ", ".join((*_LAYOUTS, *_FLAT))
-    raise ScanError(f"{path}: is no DICOM file and has none of the endings {known}; convert it to one of them")
+    raise ScanError(f"{path}: is not DICOM and has none of the extensions {known}; convert it to one of them")
 
 
 def _image(layout: Layout) -> Volume | Picture:
     """Load the voxels of a checked header."""
     if len(layout.sizes) == 3 and layout.sizes[2] > 1:
         if layout.channels > 1:
-            raise ScanError(f"{layout.path}: has {layout.channels} numbers per voxel; save one of them alone")
+            raise ScanError(f"{layout.path}: has {layout.channels} channels per voxel; save a single one")
         return Volume(load(layout).transpose(2, 1, 0), layout.affine)
     if layout.channels not in {1, 3, 4}:
-        raise ScanError(f"{layout.path}: has {layout.channels} numbers per pixel; save one of them, or RGB")
+        raise ScanError(f"{layout.path}: has {layout.channels} channels per pixel; save a single one, or RGB")
     spacing = _spacing(layout)
     pixels: NDArray[Any] = load(layout)
     pixels = pixels[0] if len(layout.sizes) == 3 else pixels
@@ -83,7 +83,7 @@ def _image(layout: Layout) -> Volume | Picture:
 
 @np.errstate(over="ignore", invalid="ignore")
 def _spacing(layout: Layout) -> tuple[float, float] | None:
-    """Return the spacing of a picture along x and y, mm, where the header means one."""
+    """Return the pixel spacing of a picture along x and y, mm, if the header gives it."""
     x, y = (float(length) for length in np.linalg.norm(layout.affine[:3, :2], axis=0))
     if not layout.spacing_stated or (x, y) == (1.0, 1.0):
         return None

@@ -1,4 +1,4 @@
-"""3D Slicer's files of points: markups (``.mrk.json``) and the older ``.fcsv``."""
+"""3D Slicer's point files: markups (``.mrk.json``) and the older ``.fcsv``."""
 
 import csv
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,41 +9,41 @@ from typing import Any
 from synthgen.errors import ScanError
 
 _TO_LPS = {"LPS": (1, 1, 1), "RAS": (-1, -1, 1), "1": (1, 1, 1), "0": (-1, -1, 1)}
-"""Signs of the coordinates by what a file says; the numbers are Slicer's own."""
+"""Signs of the coordinates by the frame named in a file; the digits are Slicer's codes."""
 _SCHEMA = (
     "https://raw.githubusercontent.com/slicer/slicer/master/Modules/Loadable/Markups/Resources/Schema/"
     "markups-schema-v1.0.3.json#"
 )
 _STATES = ("defined", "undefined", "preview", "missing")
 _FCSV_LABEL, _FCSV_STATE, _FCSV_DEFINED = 11, 14, "2"
-"""Columns of a row, and the state of a point that has been placed."""
+"""Column indices of a row, and the state code of a placed point."""
 
 
 @dataclass(frozen=True)
 class NamedPoint:
-    """A point as a file holds it."""
+    """A point as stored in a file."""
 
     place: str
-    """Of the point in the file, for messages."""
+    """Location of the point in the file, for messages."""
     name: str
     position: Sequence[Any] | None
-    """What stands there for its coordinates, not yet checked; None if the point has not been placed."""
+    """Its coordinates as stored, unchecked; None if the point has not been placed."""
     signs: tuple[int, ...] = (1, 1, 1)
-    """With which the coordinates are turned to LPS."""
+    """Signs that convert the coordinates to LPS."""
 
 
 def markups_points(path: Path, data: Mapping[str, Any]) -> Iterator[NamedPoint]:
     """Yield the control points of every point list in the content of a markups file.
 
     Raises:
-        ScanError: It holds no point list, or one in another frame or unit.
+        ScanError: There is no point list, or one in an unsupported frame or unit.
 
     """
     nodes = data["markups"] if isinstance(data["markups"], list) else []
     lists = [node for node in nodes if isinstance(node, dict) and node.get("type") == "Fiducial"]
     if not lists:
         kinds = sorted({str(node.get("type"))[:20] for node in nodes if isinstance(node, dict)})
-        raise ScanError(f"{path}: holds no point list ({', '.join(kinds[:5]) or 'nothing'}); save one from Slicer")
+        raise ScanError(f"{path}: contains no point list ({', '.join(kinds[:5]) or 'nothing'}); save one from Slicer")
     for node in lists:
         system, unit = node.get("coordinateSystem", "LPS"), node.get("coordinateUnits", "mm")
         if not isinstance(system, str) or system not in _TO_LPS:
@@ -52,7 +52,7 @@ def markups_points(path: Path, data: Mapping[str, Any]) -> Iterator[NamedPoint]:
             raise ScanError(f"{path}: its coordinateUnits is {str(unit)[:40]!r}; save it in mm")
         points = node.get("controlPoints", [])
         if not isinstance(points, list) or not all(isinstance(point, dict) for point in points):
-            raise ScanError(f"{path}: controlPoints is no list of points; save it again from Slicer")
+            raise ScanError(f"{path}: controlPoints is not a list of points; save it again from Slicer")
         for number, point in enumerate(points, 1):
             yield _control_point(path, number, point, _TO_LPS[system])
 
@@ -72,7 +72,7 @@ def fcsv_points(path: Path, text: str) -> Iterator[NamedPoint]:
     """Yield the points of a ``.fcsv`` file's text.
 
     Raises:
-        ScanError: It does not say its frame, or a row is too short.
+        ScanError: The file does not declare its frame, or a row is too short.
 
     """
     signs: tuple[int, ...] | None = None
@@ -87,7 +87,7 @@ def fcsv_points(path: Path, text: str) -> Iterator[NamedPoint]:
         if not row.strip():
             continue
         if signs is None:
-            raise ScanError(f"{path}: has no line `# CoordinateSystem = LPS` (or RAS) above its points; add it")
+            raise ScanError(f"{path}: has no line `# CoordinateSystem = LPS` (or RAS) before its points; add it")
         yield _fcsv_point(path, line, row, signs)
 
 
@@ -103,7 +103,7 @@ def _fcsv_point(path: Path, line: int, row: str, signs: tuple[int, ...]) -> Name
 
 
 def markups_content(points_mm: Mapping[str, Sequence[float] | None], descriptions: Mapping[str, str]) -> dict[str, Any]:
-    """Return the content of a markups file: one point list in LPS; None stands for a point that is not placed."""
+    """Return the content of a markups file: one point list in LPS; None means a point that is not placed."""
     controls: list[dict[str, Any]] = []
     for number, (name, position) in enumerate(points_mm.items(), 1):
         control = {"id": str(number), "label": name, "description": descriptions.get(name, "")}

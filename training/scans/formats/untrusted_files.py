@@ -1,4 +1,4 @@
-"""Opening files that are not trusted, and writing small ones whole or not at all."""
+"""Opening untrusted files, and writing small files atomically."""
 
 import os
 from io import BufferedReader
@@ -10,15 +10,15 @@ from synthgen.storage.atomic_files import atomic_file
 
 
 def open_regular(path: Path) -> BufferedReader:
-    """Open a plain file for reading; anything that would block or never end (a pipe, a device) is none.
+    """Open a regular file for reading; pipes and devices, which could block or never end, are rejected.
 
     Raises:
-        ScanError: There is no such file, or it cannot be read.
+        ScanError: The file does not exist or cannot be read.
 
     """
     try:
         if not path.is_file():
-            kind = "is no plain file" if path.exists() else "does not exist"
+            kind = "is not a regular file" if path.exists() else "does not exist"
             raise ScanError(f"{path}: {kind}; check the path")
         return path.open("rb")
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
@@ -32,10 +32,10 @@ def file_size(file: BinaryIO) -> int:
 
 
 def read_head(path: Path, count: int) -> bytes:
-    """Return the first bytes of a file, fewer where it is shorter.
+    """Return the first bytes of a file, or all of it if it is shorter.
 
     Raises:
-        ScanError: It cannot be read.
+        ScanError: The file cannot be read.
 
     """
     with open_regular(path) as file:
@@ -46,20 +46,20 @@ def read_small(path: Path, max_bytes: int) -> bytes:
     """Return a whole file.
 
     Raises:
-        ScanError: It cannot be read, or is larger than it may be.
+        ScanError: The file cannot be read, or is larger than allowed.
 
     """
     data = read_head(path, max_bytes + 1)
     if len(data) > max_bytes:
-        raise ScanError(f"{path}: is larger than {max_bytes // 1_000_000} MB; is it the right file?")
+        raise ScanError(f"{path}: is larger than {max_bytes // 1_000_000} MB; check that it is the right file")
     return data
 
 
 def beside(header: Path, name: str) -> Path:
-    """Return the data file that a header names, which must lie in the header's own folder.
+    """Return the data file that a header names, which must be in the same folder as the header.
 
     Raises:
-        ScanError: It lies elsewhere.
+        ScanError: The file is elsewhere.
 
     """
     folder = header.parent
@@ -69,15 +69,15 @@ def beside(header: Path, name: str) -> Path:
     except (OSError, ValueError, RuntimeError):
         inside = False
     if not inside or not name or "\\" in name:
-        raise ScanError(f"{header}: names the data file {name[:80]!r}, which is not in its folder; put it beside")
+        raise ScanError(f"{header}: names the data file {name[:80]!r}, which is not in its folder; move it there")
     return folder / name
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file that has its name only when it is whole.
+    """Write a UTF-8 file atomically: it gets its name once it is complete.
 
     Raises:
-        ScanError: It cannot be written.
+        ScanError: The file cannot be written.
 
     """
     try:

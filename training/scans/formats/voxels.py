@@ -1,4 +1,4 @@
-"""The voxels of an image file whose header has been read: checked against the file's size and memory, then loaded."""
+"""The voxels of an image file whose header has been read: checked against file size and free memory, then loaded."""
 
 import math
 import zlib
@@ -16,41 +16,41 @@ from synthgen.geometry import Floats
 from synthgen.training.scans.formats.untrusted_files import file_size, open_regular
 
 MAX_EXPANSION = 1032
-"""Deflate's largest: no byte unpacks to more."""
+"""DEFLATE's maximum ratio: no byte decompresses to more."""
 MEMORY_SHARE = 0.5
-"""Of the free memory, for one scan."""
+"""Share of the free memory that one scan may take."""
 SPACING_MM = (1e-4, 1e4)
-"""Smallest and largest distance of voxels that can be meant."""
+"""Smallest and largest plausible voxel spacing."""
 _MAX_ORIGIN_MM = 1e7
 _MIN_VOLUME = 0.1
-"""Least volume of three unit vectors along the axes: 1 when they are square to each other, 0 when singular."""
+"""Minimum volume of three unit vectors along the axes: 1 if they are orthogonal, 0 if singular."""
 _SURPLUS = 65536
-"""Bytes behind the voxels that do no harm."""
+"""Bytes after the voxels that are tolerated."""
 _PACKED, _UNPACKED = 2**16, 2**20
 _AUTO = 47
-"""zlib's window bits: the largest window, and a zlib or gzip header by what is there."""
+"""zlib's window bits: the largest window, with a zlib or gzip header detected automatically."""
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What the header of an image file says of its voxels; none of them has been read."""
+    """How an image file stores its voxels, according to its header; no voxel has been read yet."""
 
     path: Path
     """The image, for messages."""
     data: Path
-    """The file that holds the voxels."""
+    """The file with the voxels."""
     start: int
-    """Bytes of that file before the voxels, or before the packed stream that holds them."""
+    """Offset in that file of the voxels, or of the compressed stream with them."""
     packed: bool
-    """Is the rest a zlib or gzip stream?"""
+    """Whether the rest is a zlib or gzip stream."""
     skip: int
-    """Unpacked bytes before the voxels."""
+    """Bytes to skip before the voxels, after decompression."""
     dtype: np.dtype[Any]
-    """With its byte order."""
+    """Type of a stored number, with its byte order."""
     sizes: tuple[int, ...]
     """Voxels along i, j and, for a volume, k."""
     channels: int
-    """Numbers per voxel; they run fastest."""
+    """Channels per voxel; this axis varies fastest."""
     affine: Floats
     """(4, 4), homogeneous: voxel centre (i, j, k, 1) to LPS mm."""
     spacing_stated: bool
@@ -60,15 +60,15 @@ class Layout:
 
     @property
     def bytes(self) -> int:
-        """What the voxels take in memory as stored."""
+        """Size of the voxels in memory, as stored."""
         return math.prod(self.sizes) * self.channels * self.dtype.itemsize
 
 
 def check_sizes(path: Path, sizes: tuple[int, ...]) -> None:
-    """Refuse what is neither a volume nor a picture.
+    """Reject images that are neither 3D nor 2D, or are empty.
 
     Raises:
-        ScanError: It is not.
+        ScanError: The sizes are of another kind.
 
     """
     shown = " x ".join(str(size) for size in sizes[:8])
@@ -79,10 +79,10 @@ def check_sizes(path: Path, sizes: tuple[int, ...]) -> None:
 
 
 def check_affine(path: Path, affine: Floats) -> None:
-    """Refuse an affine (4, 4) from voxel centres to mm that places no real scan.
+    """Reject an affine (4, 4) from voxel centres to mm that no real scan can have.
 
     Raises:
-        ScanError: Numbers that are not finite, a spacing that cannot be meant, axes that lie in one plane.
+        ScanError: A value is not finite, the spacing or origin is implausible, or the axes are coplanar.
 
     """
     with np.errstate(over="ignore", invalid="ignore"):
@@ -95,29 +95,29 @@ def check_affine(path: Path, affine: Floats) -> None:
     if abs(np.linalg.det(affine[:3, :3] / spacing)) < _MIN_VOLUME:
         raise ScanError(f"{path}: the directions of its axes are singular; correct the header")
     if np.abs(affine[:3, 3]).max() > _MAX_ORIGIN_MM:
-        raise ScanError(f"{path}: its origin lies {np.abs(affine[:3, 3]).max():g} mm away; correct the header")
+        raise ScanError(f"{path}: its origin is {np.abs(affine[:3, 3]).max():g} mm away; correct the header")
 
 
 def check_memory(path: Path, count: int) -> None:
-    """Refuse what would take too much of the memory that is free now, before any of it is taken.
+    """Reject a scan that would take too much of the free memory, before any is allocated.
 
     Raises:
-        ScanError: It would.
+        ScanError: The scan is too large.
 
     """
     free = psutil.virtual_memory().available
     if count > free * MEMORY_SHARE:
         raise ScanError(
-            f"{path}: says that it holds {count / 1e9:.1f} GB of voxels, and {free / 1e9:.1f} GB of memory are free; "
+            f"{path}: declares {count / 1e9:.1f} GB of voxels, but only {free / 1e9:.1f} GB of memory are free; "
             "resample it, or check its header"
         )
 
 
 def load(layout: Layout) -> NDArray[Any]:
-    """Return the voxels ([K,] J, I[, channels]) in the machine's byte order, scaled where the header says so.
+    """Return the voxels ([K,] J, I[, channels]) in native byte order, scaled if the header says so.
 
     Raises:
-        ScanError: The file holds fewer voxels than its header says, is damaged, or is too large for memory.
+        ScanError: The file has fewer voxels than its header declares, is damaged, or is too large for memory.
 
     """
     with open_regular(layout.data) as file:
@@ -129,7 +129,7 @@ def load(layout: Layout) -> NDArray[Any]:
         else:
             file.seek(layout.skip, 1)
             if file.readinto(stored.data) != layout.bytes:
-                raise ScanError(f"{layout.path}: got shorter while it was read; try again")
+                raise ScanError(f"{layout.path}: became shorter while it was being read; try again")
     values = stored.view(layout.dtype)
     if not layout.dtype.isnative:
         values = values.byteswap(inplace=True).view(layout.dtype.newbyteorder("="))
@@ -143,29 +143,29 @@ def load(layout: Layout) -> NDArray[Any]:
 
 
 def _check_claim(layout: Layout, there: int) -> None:
-    """Compare what the header says with what the file can hold: ``there`` bytes behind the header."""
+    """Compare the size that the header declares with the ``there`` bytes that follow the header."""
     wanted = layout.skip + layout.bytes
     if layout.packed:
         if wanted > max(there, 0) * MAX_EXPANSION:
             raise ScanError(
-                f"{layout.path}: its {max(there, 0)} packed bytes cannot hold the {wanted} that its header says; "
+                f"{layout.path}: its {max(there, 0)} compressed bytes cannot hold the {wanted} of its header; "
                 "copy or export it again"
             )
     elif there < wanted:
         raise ScanError(
-            f"{layout.path}: ends too early, {max(there - layout.skip, 0)} bytes of voxels where its header says "
+            f"{layout.path}: ends too early, with {max(there - layout.skip, 0)} bytes of voxels; its header declares "
             f"{layout.bytes}; copy or export it again"
         )
     elif there > wanted + _SURPLUS:
         raise ScanError(
-            f"{layout.path}: {there - layout.skip} bytes of voxels where its header says {layout.bytes}; "
+            f"{layout.path}: has {there - layout.skip} bytes of voxels, but its header declares {layout.bytes}; "
             "correct the header, or export it again"
         )
     check_memory(layout.path, layout.bytes * (1 if layout.slope == 1.0 and layout.intercept == 0.0 else 5))
 
 
 def _unpack_into(layout: Layout, file: BinaryIO, stored: NDArray[np.uint8]) -> None:
-    """Fill the array from the packed stream at the file's position, and read the stream to its end and checksum."""
+    """Fill the array from the compressed stream at the file's position, and read on to its end and checksum."""
     place = -layout.skip
     for piece in unpacked(layout.path, file):
         first = max(-place, 0)
@@ -175,17 +175,17 @@ def _unpack_into(layout: Layout, file: BinaryIO, stored: NDArray[np.uint8]) -> N
         place += len(piece)
         if place > len(stored) + _SURPLUS:
             raise ScanError(
-                f"{layout.path}: unpacks to more than the {len(stored)} bytes that its header says; export it again"
+                f"{layout.path}: decompresses to more than the {len(stored)} bytes of its header; export it again"
             )
     if place < len(stored):
         raise ScanError(
-            f"{layout.path}: ends too early, {max(place, 0)} bytes of voxels where its header says {len(stored)}; "
+            f"{layout.path}: ends too early, with {max(place, 0)} bytes of voxels; its header declares {len(stored)}; "
             "copy or export it again"
         )
 
 
 def unpacked(path: Path, file: BinaryIO) -> Iterator[bytes]:
-    """Yield what a zlib or gzip stream at the file's position holds, in pieces of at most 1 MB.
+    """Yield the content of a zlib or gzip stream at the file's position, in pieces of at most 1 MB.
 
     Raises:
         ScanError: The stream is damaged, or ends too early.
@@ -201,9 +201,9 @@ def unpacked(path: Path, file: BinaryIO) -> Iterator[bytes]:
         try:
             piece = unpacker.decompress(rest, _UNPACKED)
         except zlib.error as error:
-            raise ScanError(f"{path}: cannot be unpacked ({error}); copy or export it again") from None
+            raise ScanError(f"{path}: cannot be decompressed ({error}); copy or export it again") from None
         if not rest and not piece and not unpacker.eof:
-            raise ScanError(f"{path}: ends too early, within its packed voxels; copy or export it again")
+            raise ScanError(f"{path}: ends too early, within its compressed voxels; copy or export it again")
         rest = unpacker.unconsumed_tail or unpacker.unused_data
         if piece:
             yield piece
