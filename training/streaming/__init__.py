@@ -1,1 +1,1 @@
-"""From a dataset, wherever it lies, to shuffled batches of patches and labels."""
+"""From a dataset, local or remote, to shuffled batches of patches and labels."""

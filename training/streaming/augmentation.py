@@ -1,4 +1,4 @@
-"""Augmentation that keeps labels exact: patches are turned, scaled and shifted, and their landmarks with them."""
+"""Augmentation that keeps labels exact: patches are rotated, scaled and shifted together with their landmarks."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from synthgen.randomness.seeding import Streams
 
 
 class Augmentation(BaseModel):
-    """How far patches are moved at most; each move is drawn evenly from its range."""
+    """Maximum rotation, scaling and shift of patches; each value is drawn uniformly from its range."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,7 +33,7 @@ class Augmentation(BaseModel):
 
 
 def draw_moves(augmentation: Augmentation, seed: int, epoch: int, indices: NDArray[np.int64]) -> Floats:
-    """Draw what is done to samples in an epoch: (n, 4) angle in radians, factor, and shifts as fractions."""
+    """Draw the moves of samples in an epoch: (n, 4) angle in radians, scale factor, and shifts as fractions."""
     reach = [np.deg2rad(augmentation.rotation_deg), augmentation.scale, augmentation.shift, augmentation.shift]
     streams = Sequences(Streams(seed, tuple(indices.tolist()), f"augment/{epoch}").keys)
     moves: Floats = (streams.each(4).random(4 * len(indices)).reshape(-1, 4) * 2 - 1) * np.array(reach)
@@ -42,7 +42,7 @@ def draw_moves(augmentation: Augmentation, seed: int, epoch: int, indices: NDArr
 
 
 def move_points(points: Floats, moves: Floats, size: tuple[int, int]) -> Floats:
-    """Return where landmarks (n, K, 2) lie after moves (n, 4), continuous pixels of patches of (width, height)."""
+    """Return landmarks (n, K, 2) after moves (n, 4), in continuous pixels of patches of (width, height)."""
     turn, centre = _turns(moves), np.array(size) / 2
     shift = moves[:, None, 2:] * size
     return np.einsum("nij,nkj->nki", turn, points - centre) * moves[:, 1, None, None] + centre + shift
@@ -51,9 +51,9 @@ def move_points(points: Floats, moves: Floats, size: tuple[int, int]) -> Floats:
 def move_images(images: NDArray[Any], moves: Floats) -> NDArray[Any]:
     """Return masks or depth codes (n, H, W) after moves (n, 4).
 
-    A pixel is foreground where at least half of what lies there was, by linear interpolation; a depth is never mixed of
-    two, but that of the nearest pixel that has one. What comes in from outside goes on as the patch's border, because
-    a forearm that the border cuts goes on.
+    A pixel is foreground if its bilinearly interpolated coverage is at least half. Depths are never interpolated: the
+    nearest pixel with a depth gives it. Pixels from outside the patch repeat its border, because a forearm that the
+    border cuts continues beyond it.
     """
     moved = np.empty_like(images)
     _move(images, moved, _turns(moves), moves)
@@ -61,14 +61,14 @@ def move_images(images: NDArray[Any], moves: Floats) -> NDArray[Any]:
 
 
 def _turns(moves: Floats) -> Floats:
-    """Return rotations (n, 2, 2) by positive angles from x to y, clockwise in an image."""
+    """Return rotations (n, 2, 2); positive angles turn from x to y, clockwise in an image."""
     cosine, sine = np.cos(moves[:, 0]), np.sin(moves[:, 0])
     return np.stack([np.stack([cosine, -sine], axis=1), np.stack([sine, cosine], axis=1)], axis=1)
 
 
 @njit(cache=True, nogil=True)
 def _move(images: NDArray[Any], moved: NDArray[Any], turns: Floats, moves: Floats) -> None:  # pragma: no cover
-    """Fill each pixel from where its centre was before the move."""
+    """Fill each pixel from the position of its centre before the move."""
     height, width = images.shape[1:]
     for n in range(len(images)):
         image, turn, factor = images[n], turns[n], moves[n, 1]
@@ -76,7 +76,7 @@ def _move(images: NDArray[Any], moved: NDArray[Any], turns: Floats, moves: Float
         for row in range(height):
             for column in range(width):
                 x, y = (column + 0.5 - left) / factor, (row + 0.5 - top) / factor
-                # The inverse of a turn is its transpose; pixel centres become whole numbers.
+                # The inverse of a rotation is its transpose; pixel centres become integers.
                 source_x = min(max(turn[0, 0] * x + turn[1, 0] * y + width / 2 - 0.5, 0.0), width - 1.0)
                 source_y = min(max(turn[0, 1] * x + turn[1, 1] * y + height / 2 - 0.5, 0.0), height - 1.0)
                 x0, y0 = int(source_x), int(source_y)

@@ -1,7 +1,7 @@
-"""The order in which samples come, and the batches of an epoch.
+"""The order of the samples, and the batches of an epoch.
 
-The order is a function of (seed, epoch) and of the sizes of the shards. A batch is a function of its place in the
-epoch. So workers, threads and ranks change nothing of what is learnt, and a place is all that is needed to go on.
+The order is a function of (seed, epoch) and of the sizes of the shards. A batch is a function of its position in
+the epoch. So the number of workers, threads and ranks does not affect training, and a position suffices to resume.
 """
 
 import math
@@ -20,12 +20,12 @@ from synthgen.training.streaming.preparation import Batch, Preparation
 from synthgen.training.streaming.shard_cache import Blocks
 
 WINDOW = 16
-"""Shards whose samples are mixed, which must be in memory together; every split has 16 or a multiple, or one."""
+"""Shards that are shuffled together, so held in memory together; every split has 1 shard or a multiple of 16."""
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """Which of several processes this is, that learn from one batch together."""
+    """The rank of this process among those that share each batch."""
 
     rank: int = 0
     count: int = 1
@@ -43,7 +43,7 @@ class Batches(Protocol):
 
 
 class Epochs(Protocol):
-    """What a network is trained on."""
+    """The data that a network is trained on."""
 
     def epoch(self, epoch: int) -> Batches:
         """Return the batches of an epoch, from 0."""
@@ -52,13 +52,13 @@ class Epochs(Protocol):
 def epoch_order(sizes: Sequence[int], seed: int, epoch: int, window: int = WINDOW) -> list[NDArray[np.int32]]:
     """Return all samples as pairs (block, row), each once, in windows (n, 2).
 
-    The blocks are shuffled, then the samples of each ``window`` blocks. A window of 0 leaves all as it is stored.
+    The blocks are shuffled, then the samples of each ``window`` blocks. A window of 0 keeps the stored order.
     """
     return list(epoch_windows(sizes, seed, epoch, window))
 
 
 def epoch_windows(sizes: Sequence[int], seed: int, epoch: int, window: int = WINDOW) -> Iterator[NDArray[np.int32]]:
-    """Yield the windows of `epoch_order`, one after the other."""
+    """Yield the windows of `epoch_order` one by one."""
     rng = stream(seed, epoch, "order")
     blocks = rng.permutation(len(sizes)) if window else np.arange(len(sizes))
     for start in range(0, len(blocks), window or 1):
@@ -69,18 +69,18 @@ def epoch_windows(sizes: Sequence[int], seed: int, epoch: int, window: int = WIN
 
 @dataclass(frozen=True)
 class Stream:
-    """Samples, mixed and prepared, in batches."""
+    """Samples, shuffled and prepared, in batches."""
 
     blocks: Blocks
     preparation: Preparation
     batch: int
-    """Samples of a batch, over all ranks; the last one of an epoch may have fewer."""
+    """Samples per batch, over all ranks; the last batch of an epoch may be smaller."""
     seed: int = 0
-    """Of the order."""
+    """Shuffling seed."""
     window: int = WINDOW
     ranks: Ranks = ALONE
     even: bool = False
-    """Leave out the last samples of an epoch that not all ranks would get."""
+    """Drop the last samples of an epoch so that all ranks get the same number."""
 
     def epoch(self, epoch: int) -> "Epoch":
         """Return the batches of an epoch."""
@@ -88,7 +88,7 @@ class Stream:
 
 
 class Epoch:
-    """The batches of one epoch, each made when it is asked for; `torch.utils.data.DataLoader` takes it too."""
+    """The batches of one epoch, each made on access; also works with `torch.utils.data.DataLoader`."""
 
     def __init__(self, stream: Stream, epoch: int) -> None:
         self.stream, self.epoch = stream, epoch
@@ -104,7 +104,7 @@ class Epoch:
         return math.ceil(len(self.order) / self.stream.batch)
 
     def __getitem__(self, number: int) -> Batch:
-        """Return a batch, of which this rank has every so many-th sample."""
+        """Return this rank's share of a batch: every N-th sample, for N ranks."""
         if not 0 <= number < len(self):
             raise IndexError(number)
         start, ranks = number * self.stream.batch, self.stream.ranks
@@ -114,15 +114,15 @@ class Epoch:
         return self.stream.preparation.batch(block, self.epoch, len(pairs))
 
     def _prepare(self, start: int, end: int) -> None:
-        """Have the shards read of the windows that these samples are in, and of the next."""
+        """Start reading the shards of the windows with these samples, and of the next window."""
         first, last = np.searchsorted(self._ends, [start, end - 1], side="right").tolist()
         if self._prepared != (first, last):
             self._prepared = (first, last)
             self.stream.blocks.prepare([block for window in self._blocks[first : last + 2] for block in window])
 
     def _gather(self, pairs: NDArray[np.int32]) -> Block:
-        """Return samples from wherever they are, in the order of the pairs."""
-        if not len(pairs):  # a rank that has no sample of a small last batch
+        """Return samples from their blocks, in the order of the pairs."""
+        if not len(pairs):  # a rank without samples in a small last batch
             return self.stream.blocks.block(int(self.order[0, 0])).take(slice(0, 0))
         by_block = np.argsort(pairs[:, 0], kind="stable")
         numbers, starts = np.unique(pairs[by_block, 0], return_index=True)
@@ -132,7 +132,7 @@ class Epoch:
 
 
 def prefetched(batches: Batches, start: int = 0, threads: int = 1) -> Iterator[Batch]:
-    """Yield the batches from one on, in order, made by threads beside; by none, each when it is asked for."""
+    """Yield the batches from ``start`` on, in order, made ahead by threads; with 0 threads, each on demand."""
     if not threads:
         yield from (batches[number] for number in range(start, len(batches)))
         return

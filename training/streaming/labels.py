@@ -1,4 +1,4 @@
-"""The labels of a dataset's samples, from its Parquet files: a row group for each shard."""
+"""The labels of a dataset's samples, from its Parquet files: one row group per shard."""
 
 import threading
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ class Labels:
     visible: NDArray[np.bool_]
     """(n, K)"""
     landmarks_z_mm: Floats
-    """(n, K) in the camera frame; NaN unless depth is asked for, as all below."""
+    """(n, K) in the camera frame; NaN unless depth is requested, as are all fields below."""
     depth_near_mm: Floats
     """(n,)"""
     depth_steps_per_mm: Floats
@@ -40,7 +40,7 @@ class Labels:
 
 
 class LabelTable:
-    """The labels of a split, read shard by shard, of which only the columns that are needed."""
+    """The labels of a split, read shard by shard; only the needed columns are read."""
 
     def __init__(self, dataset: Dataset, split: Split, inputs: Inputs) -> None:
         self.path = labels_path(split)
@@ -48,21 +48,21 @@ class LabelTable:
         self._landmarks = len(dataset.domain.landmarks)
         self._columns = list(_COLUMNS + (_DEPTH_COLUMNS if inputs == "depth" else ()))
         self._samples = [shard.samples for shard in dataset.shards_of(split)]
-        self._lock = threading.Lock()  # the file has one position
+        self._lock = threading.Lock()  # the file object has a single position
         try:
             self._file = pq.ParquetFile(open_checked(dataset.source, self.path, dataset.checksums))
         except (pa.ArrowInvalid, OSError) as error:
-            raise DatasetError(f"{self._where}: is no Parquet file ({str(error)[:80]}); restore it") from None
+            raise DatasetError(f"{self._where}: is not a Parquet file ({str(error)[:80]}); restore it") from None
         groups = self._file.metadata.num_row_groups
         rows = [self._file.metadata.row_group(n).num_rows for n in range(groups)]
         if rows != self._samples:
-            raise DatasetError(f"{self._where}: its row groups are not the shards of the manifest; restore it")
+            raise DatasetError(f"{self._where}: its row groups do not match the shards of the manifest; restore it")
 
     def read(self, shard: int) -> Labels:
-        """Return the labels of a shard, by its place in the split.
+        """Return the labels of a shard, by its position in the split.
 
         Raises:
-            DatasetError: They are not the labels of samples with these landmarks.
+            DatasetError: The labels cannot be read, or do not match the dataset's landmarks.
 
         """
         try:
@@ -81,11 +81,11 @@ class LabelTable:
         depths = self._numbers(columns, "landmarks_mm", (n, k, 3))[..., 2]
         near, steps = (self._numbers(columns, name, (n,)) for name in _DEPTH_COLUMNS[1:])
         if not (steps > 0).all():
-            raise DatasetError(f"{self._where}: depth_steps_per_mm: is not above 0; restore it")
+            raise DatasetError(f"{self._where}: depth_steps_per_mm: has values that are not positive; restore it")
         return Labels(indices, points, visible, depths, near, steps)
 
     def _numbers(self, columns: dict[str, Any], name: str, shape: tuple[int, ...]) -> Floats:
-        """Return a column of numbers or truths, or of nested lists of them, as an array."""
+        """Return a column of numbers or booleans, or of nested lists of them, as an array."""
         column, lengths = columns[name], shape[1:]
         for length in lengths:
             if not pa.types.is_list(column.type) or column.null_count:
@@ -103,4 +103,4 @@ class LabelTable:
         return numbers
 
     def _wrong(self, name: str) -> DatasetError:
-        return DatasetError(f"{self._where}: {name}: is not {self._landmarks} landmarks of each sample; restore it")
+        return DatasetError(f"{self._where}: {name}: does not match {self._landmarks} landmarks per sample; restore it")

@@ -42,10 +42,10 @@ class Pace:
     """
 
     samples: int
-    """Of one round through the data."""
+    """Samples per round through the data."""
     batch: int
     epochs: int
-    """Of the training config, by which the learning rate falls."""
+    """Epochs of the training config, by which the learning rate decays."""
     steps: int | None = None
     """Optimizer steps in total."""
 
@@ -81,7 +81,7 @@ class Pace:
 
 
 class RoundOrder:
-    """The order of one round through a split, of which no more than a few windows are in memory."""
+    """The order of one round through a split, with only a few windows in memory at a time."""
 
     def __init__(self, split: LiveSplit, seed: int, number: int, window: int = WINDOW) -> None:
         self._split = split
@@ -91,7 +91,7 @@ class RoundOrder:
         self._begin()
 
     def indices(self, start: int, end: int) -> NDArray[np.int64]:
-        """Return the indices of the samples from one place to another; going on is quick, going far back is not."""
+        """Return the indices of the samples from one position to another; fast forwards, slow backwards."""
         if start < self._first:
             self._begin()
         while self._end < end:
@@ -109,7 +109,7 @@ class RoundOrder:
 
 
 def indices_of(split: LiveSplit, pairs: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Return the indices (n,) of samples told as pairs (shard, row)."""
+    """Return the indices (n,) of samples given as pairs (shard, row)."""
     indices = np.empty(len(pairs), dtype=np.int64)
     for shard in np.unique(pairs[:, 0]).tolist():
         here = pairs[:, 0] == shard
@@ -118,5 +118,5 @@ def indices_of(split: LiveSplit, pairs: NDArray[np.int32]) -> NDArray[np.int64]:
 
 
 def pieces(indices: NDArray[np.int64], size: int) -> Sequence[NDArray[np.int64]]:
-    """Cut indices into pieces of at most ``size``; none of nothing."""
+    """Split indices into pieces of at most ``size``; no pieces if there are no indices."""
     return [indices[start : start + size] for start in range(0, len(indices), size)]

@@ -1,4 +1,4 @@
-"""Samples decoded and packed: what a shard, a scan set or a batch holds in memory."""
+"""Decoded and packed samples: the form of shards, scan sets and batches in memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from synthgen.geometry import Floats
 
 Inputs = Literal["mask", "depth"]
-"""What a network looks at."""
+"""What a network takes as input."""
 Rows = NDArray[np.integer[Any]] | slice
 
 _EIGHTS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).view(np.uint64)[:, 0].copy()
@@ -23,19 +23,19 @@ class Block:
     """n samples, packed."""
 
     indices: NDArray[np.int64]
-    """(n,) of the samples in their dataset."""
+    """(n,) of the samples within their dataset."""
     images: NDArray[np.uint8] | NDArray[np.uint16]
-    """(n, H, W / 8) masks, eight pixels to a byte, the leftmost highest; or (n, H, W) depth codes, 0 the background."""
+    """(n, H, W / 8) masks, 8 pixels per byte, leftmost highest; or (n, H, W) depth codes, 0 for background."""
     landmarks_px: Floats
     """(n, K, 2) continuous pixels, NaN where missing."""
     visible: NDArray[np.bool_]
-    """(n, K) seen by the camera; of a scan: known."""
+    """(n, K) visible to the camera; for a scan: known."""
     landmarks_z_mm: Floats
-    """(n, K) depth of each landmark, in the frame of the codes; all NaN where the images are masks."""
+    """(n, K) depth of each landmark, in the frame of the codes; all NaN if the images are masks."""
     depth_near_mm: Floats
-    """(n,) the depth whose code is 1; NaN where the images are masks."""
+    """(n,) the depth whose code is 1; NaN if the images are masks."""
     depth_steps_per_mm: Floats
-    """(n,) codes per mm; NaN where the images are masks."""
+    """(n,) codes per mm; NaN if the images are masks."""
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -50,7 +50,7 @@ class Block:
         return Block(*(getattr(self, field.name)[rows] for field in fields(self)))
 
     def mirrored(self, width: int) -> "Block":
-        """Return the samples as a mirror shows them: right hands as left ones."""
+        """Return the samples mirrored: right hands as left hands."""
         images = self.images[:, :, ::-1] if self.images.dtype == np.uint16 else None
         if images is None:
             images = pack_masks(unpack_masks(self.images, width)[:, :, ::-1])
@@ -60,7 +60,7 @@ class Block:
 
 
 def join_blocks(blocks: Sequence[Block]) -> Block:
-    """Return the samples of some blocks as one."""
+    """Concatenate blocks."""
     return Block(*(np.concatenate([getattr(block, field.name) for block in blocks]) for field in fields(Block)))
 
 
@@ -94,7 +94,7 @@ def _look_up(
 def unpack_depths(block: Block) -> NDArray[np.float32]:
     """Return the depth codes of a block as mm in the camera frame, (n, H, W), infinite in the background."""
     if block.images.dtype != np.uint16:
-        raise ValueError("images: are masks, which have no depth")
+        raise ValueError("images: masks have no depth; give a block with inputs depth")
     depths = np.empty(block.images.shape, dtype=np.float32)
     _decode(block.images, block.depth_near_mm, block.depth_steps_per_mm, depths)
     return depths

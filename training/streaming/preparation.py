@@ -1,4 +1,4 @@
-"""From packed samples to what a network takes: unpack, move, put artefacts on, normalize.
+"""From packed samples to a network's input: unpack, augment, apply artefacts, normalize.
 
 A batch is a pure function of its samples, the settings and the epoch.
 """
@@ -23,20 +23,20 @@ from synthgen.training.streaming.packed_samples import Block, Inputs, unpack_mas
 
 @dataclass(frozen=True)
 class Batch:
-    """n samples as a network takes them, on the CPU."""
+    """n samples in the form a network takes, on the CPU."""
 
     images: Tensor
     """(n, 1, H, W): masks as uint8, 0 or 1; or normalized depth as float32."""
     targets: Tensor
     """(n, outputs) float32 labels, NaN where a landmark is missing."""
     indices: Tensor
-    """(n,) int64, of the samples in their dataset."""
+    """(n,) int64, of the samples within their dataset."""
     depth_scale: Tensor
-    """(n, 2) float64, mm: mean and deviation that bring normalized depth back; NaN where the images are masks."""
+    """(n, 2) float64, mm: mean and standard deviation that undo the normalization; NaN if the images are masks."""
     total: int
-    """Samples of the whole batch, of which other ranks have the rest."""
+    """Samples of the whole batch, over all ranks."""
     visible: Tensor
-    """(n, K) bool, seen by the camera."""
+    """(n, K) bool, visible to the camera."""
 
     def __len__(self) -> int:
         return len(self.images)
@@ -44,19 +44,19 @@ class Batch:
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is done to samples on their way to a network."""
+    """The processing of samples for a network."""
 
     labels: LabelSpace
     artefacts: Artefacts | None = None
-    """What scanning does to silhouettes; None leaves them clean."""
+    """Simulated scan artefacts of silhouettes; None adds none."""
     artefact_seed: int = 0
-    """The spec's."""
+    """The seed of the spec."""
     augmentation: Augmentation | None = None
     augmentation_seed: int = 0
 
     @property
     def inputs(self) -> Inputs:
-        """What the network looks at."""
+        """The network's input."""
         return "depth" if self.labels.depth else "mask"
 
     def batch(self, block: Block, epoch: int, total: int) -> Batch:
@@ -64,7 +64,7 @@ class Preparation:
 
         Args:
             block: The samples.
-            epoch: Another epoch draws other artefacts and moves.
+            epoch: Each epoch draws different artefacts and moves.
             total: Samples of the whole batch.
 
         """
@@ -104,7 +104,7 @@ class Preparation:
 
 
 def _in_mm(scale: Floats, block: Block) -> Floats:
-    """Return means and deviations of codes, (n, 2), in mm; 1 for a flat or empty foreground, as `depth` does."""
+    """Convert means and deviations (n, 2) from codes to mm; deviation 1 if flat or empty, as in `depth`."""
     steps = block.depth_steps_per_mm
     mean = block.depth_near_mm + (scale[:, 0] - 1) / steps
     empty, flat = np.isnan(scale[:, 0]), scale[:, 1] == 0
@@ -115,9 +115,9 @@ def _in_mm(scale: Floats, block: Block) -> Floats:
 def _normalize(
     codes: NDArray[Any], masks: NDArray[np.uint8], background: Any, images: NDArray[np.float32], scale: Floats
 ) -> None:  # pragma: no cover
-    """Bring the codes that a mask left to zero mean and unit deviation, scale (n, 2), as `synthgen.storage.depth` does.
+    """Normalize the codes under a mask to zero mean and unit deviation, scale (n, 2), like `synthgen.storage.depth`.
 
-    What an artefact added has no depth of its own and gets the mean.
+    Pixels that an artefact added have no depth and get the mean.
     """
     for n in range(len(codes)):
         code, mask, image = codes[n].reshape(-1), masks[n].reshape(-1), images[n].reshape(-1)

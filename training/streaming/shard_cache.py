@@ -1,4 +1,4 @@
-"""Where blocks come from: shards that are read when they are needed and kept while there is room, or arrays."""
+"""Sources of blocks: shards, read on demand and cached within a memory budget, or arrays."""
 
 import os
 import threading
@@ -20,45 +20,45 @@ from synthgen.training.streaming.shard_reader import check_shard, read_images
 
 
 class Blocks(Protocol):
-    """The samples of a split or a set, in blocks of known sizes."""
+    """The samples of a split or a scan set, in blocks of known sizes."""
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Samples of each block."""
 
     def block(self, number: int) -> Block:
-        """Return a block; any thread may ask."""
+        """Return a block; thread-safe."""
 
     def prepare(self, numbers: Iterable[int]) -> None:
-        """Take note that these blocks, and no others, are in use or will be soon."""
+        """Announce that exactly these blocks are in use or will be soon."""
 
 
 @dataclass(frozen=True)
 class ArrayBlocks:
-    """One block that is in memory already, such as a scan set."""
+    """One block that is already in memory, such as a scan set."""
 
     content: Block
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """The one size."""
+        """Samples of the only block."""
         return (len(self.content),)
 
     def block(self, number: int) -> Block:
-        """Return the block."""
+        """Return the only block."""
         if number != 0:
             raise IndexError(number)
         return self.content
 
     def prepare(self, numbers: Iterable[int]) -> None:
-        """Have nothing to prepare."""
+        """Do nothing: the block is in memory."""
 
 
 class ShardBlocks:
-    """The shards of a split, each read, checked and unpacked when it is first needed.
+    """The shards of a split, each read, checked and decoded on first use.
 
-    What was read stays in memory, packed, until the budget is spent; then the shards that were not asked for the
-    longest go, but none that is in use. 2.2 million masks of 96 x 96 with five fingertips take 2.7 GB.
+    Shards stay in memory, packed, until the budget is exceeded; then the least recently used ones are dropped, except
+    those in use. 2.2 million masks of 96 x 96 with five fingertips take 2.7 GB.
     """
 
     def __init__(
@@ -73,10 +73,10 @@ class ShardBlocks:
 
         Args:
             dataset: An open dataset.
-            split: Which.
-            inputs: Masks or depths; the others are not unpacked.
-            samples: Only so many, the first ones.
-            budget: Bytes that may stay in memory.
+            split: Which split to read.
+            inputs: Masks or depths; the other images are not decoded.
+            samples: Use only the first N samples; None uses all.
+            budget: Maximum number of bytes to keep in memory.
 
         Raises:
             DatasetError: The split has no samples, or its labels cannot be read.
@@ -101,7 +101,7 @@ class ShardBlocks:
             DatasetError: The shard is missing or damaged.
 
         """
-        if self._process != os.getpid():  # a fork shares open files, and has no threads
+        if self._process != os.getpid():  # a forked process shares open files and has no threads
             self.__setstate__(self.__getstate__())
         future, mine = self._kept.claim(number)
         if mine:
@@ -115,13 +115,13 @@ class ShardBlocks:
         return future.result()
 
     def prepare(self, numbers: Iterable[int]) -> None:
-        """Begin to read these shards in a thread beside, and let none of them go."""
+        """Start to read these shards in a background thread, and keep them in memory."""
         absent = self._kept.protect(numbers)
         if absent and self._ahead is None:
             self._ahead = ThreadPoolExecutor(1, thread_name_prefix="synthgen-shards")
         for number in absent:
             if self._ahead is not None:
-                self._ahead.submit(self.block, number)  # an error is raised again for whoever needs the shard
+                self._ahead.submit(self.block, number)  # an error is raised again when the shard is used
 
     def _read(self, number: int) -> Block:
         dataset, _, inputs, *_ = self._setting
@@ -132,22 +132,22 @@ class ShardBlocks:
         indices, images = read_images(data, shard.samples, (domain.width, domain.height), inputs, where)
         labels = self._labels.read(number)
         if not np.array_equal(labels.indices, indices):
-            raise DatasetError(f"{where}: its samples are not those of {self._labels.path}; restore both")
+            raise DatasetError(f"{where}: its samples do not match {self._labels.path}; restore both")
         numbers = (labels.landmarks_z_mm, labels.depth_near_mm, labels.depth_steps_per_mm)
         block = Block(indices, images, labels.landmarks_px, labels.visible, *numbers)
         block = block.mirrored(domain.width) if dataset.spec.side == "right" else block
         return block if samples == len(block) else block.take(np.arange(samples))
 
     def __getstate__(self) -> tuple[Any, ...]:
-        """Give a worker process what it needs to open the split for itself."""
+        """Return what a worker process needs to open the split itself."""
         return self._setting
 
     def __setstate__(self, setting: tuple[Any, ...]) -> None:
-        self.__init__(*setting)  # type: ignore[misc]  # the same object, opened anew
+        self.__init__(*setting)  # type: ignore[misc]  # reopens the split in place
 
 
 class _Kept:
-    """The blocks in memory, the one asked for last at the end; blocks that are being read are there as promises."""
+    """The blocks in memory, most recently used last; blocks that are being read are pending futures."""
 
     def __init__(self, budget: int) -> None:
         self._budget = budget
@@ -164,12 +164,12 @@ class _Kept:
             return future, mine
 
     def protect(self, numbers: Iterable[int]) -> list[int]:
-        """Let these blocks stay whatever the budget, and return those that are not there."""
+        """Keep these blocks regardless of the budget, and return those that are not in memory."""
         numbers = list(numbers)
         with self._lock:
             self._protected = frozenset(numbers)
             absent = [number for number in numbers if number not in self._blocks]
-        self.shrink()  # the windows that are done
+        self.shrink()  # frees finished windows
         return absent
 
     def forget(self, number: int) -> None:
@@ -178,7 +178,7 @@ class _Kept:
             self._blocks.pop(number, None)
 
     def shrink(self) -> None:
-        """Drop the oldest blocks until the others fit."""
+        """Drop the least recently used blocks until the rest fits the budget."""
         with self._lock:
             sizes = {n: future.result().nbytes for n, future in self._blocks.items() if future.done()}
             over = sum(sizes.values()) - self._budget
@@ -190,7 +190,7 @@ class _Kept:
 
 
 def _first_shards(shards: tuple[Shard, ...], samples: int | None) -> tuple[tuple[Shard, int], ...]:
-    """Return the shards that hold the first samples, and how many of each."""
+    """Return the shards that hold the first samples, and the number of samples to take from each."""
     taken, left = [], sum(shard.samples for shard in shards) if samples is None else samples
     for shard in shards:
         if left <= 0:

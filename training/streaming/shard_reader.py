@@ -1,8 +1,8 @@
-"""Reading a whole shard in memory: the archive is walked once, its images are decompressed in batches.
+"""Reading a whole shard in memory: the archive is scanned once, and its images are decompressed in batches.
 
-Nothing in a shard is trusted. Its size and digest are compared with the manifest first, so that the sums in its
-headers, which guard against the same faults, need not be added up again; what the quick paths do not know, such as a
-PNG that another program wrote, goes through `synthgen.storage.png`, which reads or refuses it.
+Nothing in a shard is trusted. Its size and digest are compared with the manifest first, so the checksums in its
+headers, which guard against the same faults, need not be verified; what the fast paths do not support, such as a PNG
+written by another program, goes through `synthgen.storage.png`, which reads or rejects it.
 """
 
 import hashlib
@@ -31,22 +31,22 @@ _SUFFIXES = tuple(f".{name}\0".encode() for name in MEMBERS)
 _SUFFIX_BYTES = np.frombuffer(b"".join(suffix.ljust(16, b"\0") for suffix in _SUFFIXES), dtype=np.uint8).reshape(3, 16)
 _SUFFIX_LENGTHS = np.array([len(suffix) for suffix in _SUFFIXES])
 _AT_ONCE = 256
-"""Images that are unpacked one after the other before their rows are looked at."""
+"""Images that are decompressed together before their rows are decoded."""
 _STORED_PER_BYTE = 100
-"""A stream that compresses nothing adds at most one byte for so many, and a few for its header and sum."""
+"""An incompressible stream adds at most one byte per this many, and a few for its header and checksum."""
 _HEAD, _TAIL = 33, 16
-"""Bytes of a PNG up to its pixels' chunk, and from that chunk's checksum on."""
+"""Bytes of a PNG before its IDAT chunk, and from that chunk's checksum on."""
 
 
 def check_shard(data: memoryview, shard: Shard, where: str) -> None:
     """Compare a shard's bytes with the manifest.
 
     Raises:
-        DatasetError: They are others.
+        DatasetError: The checksum differs.
 
     """
     if hashlib.sha256(data).hexdigest() != shard.sha256:
-        raise DatasetError(f"{where}: has changed (its checksum is not the manifest's); restore it")
+        raise DatasetError(f"{where}: has changed (its checksum differs from the manifest); restore it")
 
 
 def read_images(data: memoryview, samples: int, size: Size, inputs: Inputs, where: str) -> tuple[Ints, NDArray[Any]]:
@@ -54,13 +54,13 @@ def read_images(data: memoryview, samples: int, size: Size, inputs: Inputs, wher
 
     Args:
         data: The archive.
-        samples: How many it must hold.
-        size: Of the images.
-        inputs: Which images.
-        where: What errors call the archive.
+        samples: Expected number of samples.
+        size: Size of the images.
+        inputs: Which images to read.
+        where: Name of the archive in errors.
 
     Raises:
-        DatasetError: It is no archive of so many samples of this size.
+        DatasetError: The archive does not contain this number of samples of this size.
 
     """
     content = np.frombuffer(data, dtype=np.uint8)
@@ -75,16 +75,16 @@ def read_images(data: memoryview, samples: int, size: Size, inputs: Inputs, wher
 
 
 def _members(content: Bytes, data: memoryview, samples: int, where: str) -> tuple[Ints, Ints, Ints]:
-    """Return the samples' indices (n,), and where the content of all files lies: offsets and sizes (3 n,)."""
+    """Return the samples' indices (n,), and the offsets and sizes (3 n,) of all files."""
     offsets, sizes = np.empty(3 * samples, dtype=np.int64), np.empty(3 * samples, dtype=np.int64)
     indices = np.empty(samples, dtype=np.int64)
     found = _walk(content, indices, offsets, sizes, _SUFFIX_BYTES, _SUFFIX_LENGTHS)
     if found == 3 * samples:
         return indices, offsets, sizes
-    # What is wrong is said by those who read archives for their living; if they find nothing, it is the names.
+    # The general tar reader reports what is wrong with the archive; if it accepts it, the names are wrong.
     members = list(list_members(io.BytesIO(data), where))
     if len(members) != 3 * samples:
-        raise DatasetError(f"{where}: holds {len(members)} files, not those of {samples} samples; restore it")
+        raise DatasetError(f"{where}: has {len(members)} files, expected {3 * samples}; restore it")
     wrong = members[min(found, len(members) - 1)].name
     raise DatasetError(f"{where}: {wrong!r:.80} is not the expected {MEMBERS[found % 3]} of a sample; restore it")
 
@@ -93,7 +93,7 @@ def _members(content: Bytes, data: memoryview, samples: int, where: str) -> tupl
 def _walk(
     data: Bytes, indices: Ints, offsets: Ints, sizes: Ints, suffixes: Bytes, suffix_lengths: Ints
 ) -> int:  # pragma: no cover
-    """Fill in where the files lie, and return how many there are up to the end or to the first that is not right."""
+    """Fill in the positions of the files, and return their number up to the end or the first invalid one."""
     at = 0
     for member in range(len(offsets)):
         if at + 512 > len(data):
@@ -118,7 +118,7 @@ def _walk(
 
 @njit(cache=True, nogil=True)
 def _octal(header: Bytes, start: int, end: int) -> int:  # pragma: no cover
-    """Read a number; -1 where it is none."""
+    """Read an octal number; -1 if it is invalid."""
     number = 0
     for i in range(start, end):
         if not 48 <= header[i] < 56:
@@ -129,7 +129,7 @@ def _octal(header: Bytes, start: int, end: int) -> int:  # pragma: no cover
 
 @njit(cache=True, nogil=True)
 def _leading_digits(header: Bytes) -> tuple[int, int]:  # pragma: no cover
-    """Count the digits that the name begins with, and read them as a number."""
+    """Return the number of leading digits of the name, and their value."""
     digits, number = 0, 0
     while digits < 15 and 48 <= header[digits] < 58:
         number = number * 10 + header[digits] - 48
@@ -140,7 +140,7 @@ def _leading_digits(header: Bytes) -> tuple[int, int]:  # pragma: no cover
 def _own_images(
     data: memoryview, places: tuple[Ints, Ints], size: Size, inputs: Inputs
 ) -> tuple[NDArray[Any], NDArray[np.bool_]]:
-    """Read the PNGs that have our own form, a few at a time to stay in the processor's cache.
+    """Read the PNGs in synthgen's own form, a few at a time to stay in the CPU cache.
 
     Returns:
         The images (n, ...), packed as in `Block`, and which of them were read (n,).
@@ -166,7 +166,7 @@ def _own_images(
 def _decompress_own(
     data: memoryview, starts: Ints, lengths: Ints, form: tuple[int, int, int]
 ) -> tuple[Bytes, NDArray[np.bool_]]:
-    """Decompress the PNGs of our own form (width, height, bits): rows (n, H, 1 + bytes), and which they are (n,)."""
+    """Decompress PNGs in our own form (width, height, bits): rows (n, H, 1 + bytes), and which were read (n,)."""
     width, height, bits = form
     pitch = 1 + (width * bits + 7) // 8
     header = struct.pack(">8sI4sIIBBBBB", b"\x89PNG\r\n\x1a\n", 13, b"IHDR", width, height, bits, 0, 0, 0, 0)
@@ -181,19 +181,19 @@ def decompress_all(
 ) -> tuple[Bytes, NDArray[np.bool_]]:
     """Decompress n zlib streams that are expected to hold ``size`` bytes each.
 
-    A stream that is longer than ``size`` bytes stored uncompressed is not read, which bounds the memory that a hostile
-    one can take to 1032 times that: DEFLATE compresses no further.
+    A stream that is longer than ``size`` bytes stored uncompressed is not read. So a malicious one takes at most
+    1032 times that memory, the maximum ratio of DEFLATE.
 
     Args:
-        data: What holds the streams.
+        data: Bytes with the streams.
         starts: (n,) where each begins.
         ends: (n,) where each ends.
         wanted: (n,) which ones to read.
         size: Bytes of each, decompressed.
 
     Returns:
-        The bytes (n, size), arbitrary where a stream was not read, and (n,) which were: those wanted, intact and of
-        that size.
+        The bytes (n, size), arbitrary for streams that were not read, and (n,) which were read: those wanted, intact
+        and of that size.
 
     """
     rows = np.empty((len(starts), size), dtype=np.uint8)
@@ -213,7 +213,7 @@ def decompress_all(
 
 @njit(cache=True, nogil=True)
 def _own_form(data: Bytes, starts: Ints, lengths: Ints, header: Bytes) -> NDArray[np.bool_]:  # pragma: no cover
-    """Tell which PNGs have this header and nothing but one chunk of pixels and an end after it."""
+    """Return which PNGs have exactly this header, one IDAT chunk and an end."""
     own = np.empty(len(starts), dtype=np.bool_)
     for n in range(len(starts)):
         png = data[starts[n] : starts[n] + lengths[n]]
@@ -234,7 +234,7 @@ def _own_form(data: Bytes, starts: Ints, lengths: Ints, header: Bytes) -> NDArra
 
 @njit(cache=True, nogil=True)
 def _without_filter(rows: Bytes, masks: Bytes, own: NDArray[np.bool_]) -> None:  # pragma: no cover
-    """Copy rows of no filter without their first byte; another filter is not our own form."""
+    """Copy unfiltered rows without their filter byte; other filters are not our own form."""
     for n in range(len(own)):
         for y in range(rows.shape[1]):
             own[n] = own[n] and rows[n, y, 0] == 0
@@ -244,7 +244,7 @@ def _without_filter(rows: Bytes, masks: Bytes, own: NDArray[np.bool_]) -> None: 
 
 @njit(cache=True, nogil=True)
 def _add_up(rows: Bytes, codes: NDArray[np.uint16], own: NDArray[np.bool_]) -> None:  # pragma: no cover
-    """Add to each row of bytes the one above and read pairs of bytes as numbers; another filter is not our own form."""
+    """Undo the filter Up and read pairs of bytes as numbers; other filters are not our own form."""
     above = np.empty(2 * codes.shape[2], dtype=np.uint8)
     for n in range(len(codes)):
         above[:] = 0
@@ -258,7 +258,7 @@ def _add_up(rows: Bytes, codes: NDArray[np.uint16], own: NDArray[np.bool_]) -> N
 
 
 def _foreign(png: bytes, size: Size, inputs: Inputs, where: str) -> NDArray[Any]:
-    """Read a PNG of another form."""
+    """Read a PNG in another form."""
     try:
         image: NDArray[Any] = read_mask_png(png) if inputs == "mask" else read_depth_png(png)
     except DatasetError as error:
