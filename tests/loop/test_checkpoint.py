@@ -174,7 +174,7 @@ def test_a_card_that_is_no_json_is_refused(folder):
 def test_a_network_larger_than_its_file_is_refused_before_it_is_made(folder):
     rewrite(folder, domain=card(folder)["domain"] | {"width": 2000, "height": 2000})
 
-    with pytest.raises(CheckpointError, match="its files do not fit the network"):
+    with pytest.raises(CheckpointError, match="its files do not match the network"):
         load_checkpoint(folder)
 
 
@@ -183,7 +183,7 @@ def test_files_outside_the_folder_are_refused(folder):
     files["weights"]["file"] = "../weights.safetensors"
     rewrite(folder, files=files)
 
-    with pytest.raises(CheckpointError, match="its files do not fit the network"):
+    with pytest.raises(CheckpointError, match="its files do not match the network"):
         load_checkpoint(folder)
 
 
@@ -222,7 +222,7 @@ def test_weights_of_another_kind_or_form_are_refused(folder):
         load_checkpoint(folder)
     save_file({**weights, "more": torch.zeros(1)}, path)
     retell(folder)
-    with pytest.raises(CheckpointError, match="do not fit network paper"):
+    with pytest.raises(CheckpointError, match="do not match network paper"):
         load_checkpoint(folder).model()
     path.write_bytes(b"\xff" * path.stat().st_size)
     retell(folder)

@@ -209,7 +209,7 @@ def test_a_training_of_other_steps_in_the_same_folder_is_refused(spec, tmp_path)
     train(live_job(live_data(spec, HereAndNow()), CONFIG, 2), DEVICE, keeping)
 
     with pytest.raises(
-        CheckpointError, match=r"holds another training .trained on synthgen-hand-v1 .*, 2 steps. there"
+        CheckpointError, match=r"contains another training .trained on synthgen-hand-v1 .*, 2 steps. there"
     ):
         train(live_job(live_data(spec, HereAndNow()), CONFIG, 3), DEVICE, keeping)
 

@@ -192,7 +192,7 @@ def test_a_state_of_another_number_of_workers_is_refused(folder):
     _, state = next(iter(DataLoader(Stateful(dataset), batch_size=None, num_workers=2)))
     dataset.load_state_dict(state)
 
-    with pytest.raises(SynthgenError, match="num_workers: value 0; the state is of 2"):
+    with pytest.raises(SynthgenError, match="num_workers: value 0; the state was saved with 2"):
         next(iter(dataset))
 
 
@@ -243,7 +243,7 @@ def test_a_spec_is_rendered_on_demand_to_what_would_be_stored(tmp_path, inputs):
     assert same(loaded(dataset, 0, 1), loaded(stored, 0, 1))
     dataset.load_state_dict(dataset.state_dict(1))
     assert same(list(dataset), loaded(stored, 0, 1)[1:])
-    with pytest.raises(SynthgenError, match="num_workers: value 1; a spec is rendered by processes of its own"):
+    with pytest.raises(SynthgenError, match="num_workers: value 1; a spec is rendered by separate processes"):
         loaded(dataset, 1)
 
 

@@ -232,7 +232,7 @@ def test_another_training_in_the_same_folder_is_refused(dataset, tmp_path, chang
     keeping, config = Keeping(tmp_path / "run"), CONFIG.changed(epochs=1, samples=20)
     train(dataset_job(dataset, config), DEVICE, keeping)
 
-    with pytest.raises(CheckpointError, match=rf"run: holds another training .{message}.*; choose another --out"):
+    with pytest.raises(CheckpointError, match=rf"run: contains another training .{message}.*; choose another --out"):
         train(dataset_job(dataset, config.changed(**changes)), DEVICE, keeping)
 
 
@@ -241,7 +241,7 @@ def test_the_same_config_on_other_data_is_refused(dataset, tmp_path):
     keeping, config = Keeping(tmp_path / "run"), CONFIG.changed(epochs=1, samples=20)
     train(dataset_job(dataset, config), DEVICE, keeping)
 
-    with pytest.raises(CheckpointError, match=r"trained on synthgen-hand-v1 there, .* of another content here"):
+    with pytest.raises(CheckpointError, match=r"trained on synthgen-hand-v1 there, .* with other content here"):
         train(dataset_job(other, config), DEVICE, keeping)
 
 
@@ -252,7 +252,7 @@ def test_weights_of_a_network_are_what_is_begun_with(dataset, uninterrupted):
     wrong = {name: tensor[:1] for name, tensor in uninterrupted.weights.items()}
 
     assert all(torch.allclose(tuned.weights[n], uninterrupted.weights[n], atol=1e-6) for n in tuned.weights)
-    with pytest.raises(CheckpointError, match="weights: do not fit network paper for this data"):
+    with pytest.raises(CheckpointError, match="weights: do not match network paper for this data"):
         train(dataset_job(dataset, config, weights=wrong), DEVICE)
 
 

@@ -31,7 +31,7 @@ NETWORK_FILE = "checkpoint.json"
 MAX_CARD_BYTES = 4 * 2**20
 _MAX_TENSORS_BYTES = 16 * 2**30
 _MAX_HEADER_BYTES = 2**20
-"""Of a file of weights, besides the weights; these count twice, so that some of another type are told as such."""
+"""Maximum size of a tensor file beyond twice its float32 tensors, which leaves room to report another type as such."""
 WEIGHTS, _OPTIMIZER = "weights", "optimizer"
 _NAME = re.compile(r"(weights|optimizer)-[0-9]{9,15}\.safetensors")
 
@@ -42,7 +42,7 @@ SeenKind = Literal["dataset", "spec", "scan set"]
 
 
 class CheckpointError(SynthgenError):
-    """A checkpoint that is missing, damaged, of a newer version, or of another training."""
+    """A checkpoint that is missing, damaged, from a newer version, or from another training."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class TrainedOn:
     kind: SeenKind
     name: str
     sha256: str
-    """Of the dataset's manifest, of the resolved spec without its count, or of the scan set's file."""
+    """SHA-256 of the dataset's manifest, of the resolved spec without its count, or of the scan set's file."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +62,11 @@ class Place:
     epoch: int = 0
     """Current epoch, from 0."""
     position: int = 0
-    """Samples of that epoch that are done."""
+    """Completed samples of that epoch."""
     steps: int = 0
     """Optimizer steps so far, over all epochs."""
     loss_sum: float = 0.0
-    """Sum over the steps since the previous row of the log."""
+    """Sum of losses over the steps since the previous row of the log."""
     loss_count: int = 0
 
 
@@ -86,7 +86,7 @@ class _Network:
     domain: Domain
     config: TrainingConfig
     history: tuple[TrainedOn, ...]
-    """The data of all its trainings, the last one last."""
+    """The data of all its trainings, the latest last."""
     place: Place
 
     @property
@@ -120,13 +120,13 @@ class Checkpoint(_Network):
         """Return the network, on the CPU, ready to predict.
 
         Raises:
-            CheckpointError: The weights do not fit the network.
+            CheckpointError: The weights do not match the network.
 
         """
         model = _empty_model(self.domain, self.config)
         expected = {name: tensor.shape for name, tensor in model.state_dict().items()}
         if expected != {name: tensor.shape for name, tensor in self.weights.items()}:
-            raise CheckpointError(f"weights: do not fit network {self.config.arch}; restore the checkpoint")
+            raise CheckpointError(f"weights: do not match network {self.config.arch}; restore the checkpoint")
         model.load_state_dict({name: tensor.clone() for name, tensor in self.weights.items()}, assign=True)
         return model.eval()
 
@@ -172,7 +172,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Tell whether a folder holds a checkpoint."""
+    """Return whether a folder has a checkpoint."""
     return (folder / NETWORK_FILE).is_file()
 
 
@@ -224,12 +224,12 @@ def parse_card(content: bytes, where: str) -> Card:
         text = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"{where}: is damaged ({text:.100}); restore it or train again") from None
     if not sound or not all(_NAME.fullmatch(file.name) for file in files.values()):
-        raise CheckpointError(f"{where}: its files do not fit the network; restore it or train again")
+        raise CheckpointError(f"{where}: its files do not match the network; restore it or train again")
     return Card(domain, config, history, place, files)
 
 
 def check_same_domain(checkpoint: Checkpoint, domain: Domain, model: Path, data: str) -> None:
-    """Refuse data of another domain than the network's.
+    """Reject data whose domain differs from the network's.
 
     Raises:
         CheckpointError: The landmarks, the size or the framing differ.
@@ -258,7 +258,7 @@ def _trained_on(kind: SeenKind, name: str, sha256: str) -> TrainedOn:
 def _place(**numbers: Any) -> Place:
     for name, value in numbers.items():
         if name != "loss_sum" and (type(value) is not int or value < 0):
-            raise ValueError(f"place.{name}: is not a whole number from 0")
+            raise ValueError(f"place.{name}: is not an integer from 0")
     return Place(**numbers | {"loss_sum": float(numbers["loss_sum"])})
 
 
@@ -308,5 +308,5 @@ def _read_tensors(folder: Path, file: TensorFile) -> Tensors:
     except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path}: is not a safetensors file ({str(error)[:80]}); restore it") from None
     if any(tensor.dtype != torch.float32 for tensor in tensors.values()):
-        raise CheckpointError(f"{path}: holds tensors that are not float32; restore it or train again")
+        raise CheckpointError(f"{path}: has tensors that are not float32; restore it or train again")
     return tensors

@@ -1,4 +1,4 @@
-"""The inputs of a training: the network and its data, what to write, and who listens."""
+"""The inputs of a training: the network and its data, and which files to write."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,7 +32,7 @@ class Job:
     validation: Batches | None = None
     """Evaluated after each epoch."""
     weights: dict[str, Tensor] | None = None
-    """Initial weights; random if left out."""
+    """Initial weights; None for random ones."""
 
 
 @dataclass(frozen=True)
@@ -89,14 +89,14 @@ def dataset_job(
 
 
 def preparation_for(spec: ResolvedSpec, config: TrainingConfig) -> Preparation:
-    """Return what is done to the samples of a spec on their way to a network in training."""
+    """Return the processing of a spec's samples for a network in training."""
     labels = label_space(Domain.of_spec(spec), config)
     artefacts = spec.artefacts if config.artefacts else None
     return Preparation(labels, artefacts, spec.seed, config.augmentation, config.seed)
 
 
 def unmoved(dataset: Dataset, split: Split, config: TrainingConfig) -> Batches:
-    """Return the first samples of a split as stored, with the artefacts of epoch 0 but not moved.
+    """Return the first samples of a split in stored order, with the artefacts of epoch 0 but no augmentation.
 
     Raises:
         DatasetError: The split has no samples, or its labels cannot be read.

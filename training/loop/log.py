@@ -65,7 +65,7 @@ class TensorBoardLog:
 
     def __init__(self, folder: Path, step: int) -> None:
         """Open the curves of a folder to continue after a step."""
-        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 (slow to load, and rarely asked for)
+        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 (slow to load, and rarely used)
 
         self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
@@ -88,7 +88,7 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 
 def _step(row: dict[str, str]) -> float:
-    """Return the step of a row; infinity for one that was cut short when the process was killed."""
+    """Return the step of a row; infinity for one that is incomplete because the process was killed."""
     value = row.get("step") or ""
     whole = None not in row.values() and value.isdigit()
     return int(value) if whole else float("inf")

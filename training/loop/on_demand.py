@@ -42,7 +42,7 @@ class Renderer(Protocol):
     """Renders samples in other processes."""
 
     def submit(self, indices: NDArray[np.int64]) -> "Future[RenderedSamples]":
-        """Start to render samples; side and pixels as they would be stored."""
+        """Start to render samples; sides and pixels are as in a stored dataset."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +53,14 @@ class LiveData:
     """Resolved."""
     train: LiveSplit
     validation: LiveSplit | None
-    """None where the spec's count gives no such sample."""
+    """None if the spec's count is too small for this split."""
     renderer: Renderer
     ahead: int
-    """Samples that are made before they are needed."""
+    """Number of samples to render ahead."""
 
     @property
     def domain(self) -> Domain:
-        """What its networks take."""
+        """The domain of its networks."""
         return Domain.of_spec(self.spec)
 
 
@@ -90,13 +90,13 @@ def live_job(data: LiveData, config: TrainingConfig, steps: int | None = None, r
 
 
 def live_stream(data: LiveData, preparation: Preparation, batch: int, order: "Order") -> "LiveStream":
-    """Return the training samples of a spec without an end: every epoch is one round through them.
+    """Return an endless stream of a spec's training samples: every epoch is one round through them.
 
     Args:
-        data: The spec, and what makes its samples. So that no rank gets more than another, the last ones are left out.
-        preparation: What is done to the samples.
-        batch: Samples of a batch, over all ranks.
-        order: How they are mixed.
+        data: The spec and its renderer. The last samples are dropped so that all ranks get the same number.
+        preparation: The processing of the samples.
+        batch: Samples per batch, over all ranks.
+        order: How they are shuffled.
 
     """
     samples = sum(data.train.sizes)

@@ -6,7 +6,7 @@ import torch
 
 
 def largest_batch(attempt: Callable[[int], None], samples: int) -> int:
-    """Return the first of samples, samples / 2, … that does not run out of memory; 0 where even 1 does."""
+    """Return the first of samples, samples / 2, … that fits into memory; 0 if not even 1 does."""
     while samples > 0:
         try:
             attempt(samples)
@@ -20,5 +20,5 @@ def largest_batch(attempt: Callable[[int], None], samples: int) -> int:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Tell whether an error of torch says that memory ran out."""
+    """Return whether an error of torch means that memory ran out."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

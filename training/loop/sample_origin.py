@@ -23,7 +23,7 @@ from synthgen.training.streaming.preparation import Preparation
 from synthgen.training.streaming.shard_cache import ShardBlocks
 
 _BUDGET = 4 * 2**30
-"""Bytes of packed samples that stay in memory, over all workers of a process."""
+"""Bytes of packed samples to keep in memory, over all workers of a process."""
 
 
 @dataclass(frozen=True)
@@ -36,27 +36,27 @@ class Reading:
     """Apply the dataset's artefacts."""
     augmentation: Augmentation | None = None
     batch_size: int | None = None
-    """Samples of a batch on each rank; None gives single samples."""
+    """Samples per batch on each rank; None gives single samples."""
     seed: int = 0
-    """Of order and augmentation."""
+    """Seed of order and augmentation."""
     shuffle: bool = True
     ranks: Ranks | None = None
-    """None asks ``torch.distributed``."""
+    """None takes them from ``torch.distributed``."""
 
     def preparation(self, spec: ResolvedSpec) -> Preparation:
-        """Return what is done to the samples of a spec."""
+        """Return the processing of a spec's samples."""
         domain = Domain.of_spec(spec)
         labels = LabelSpace(domain.width, domain.height, depth=self.input == "depth")
         return Preparation(labels, spec.artefacts if self.artefacts else None, spec.seed, self.augmentation, self.seed)
 
     @property
     def window(self) -> int:
-        """Shards whose samples are mixed."""
+        """Number of shards that are shuffled together."""
         return WINDOW if self.shuffle else 0
 
 
 class Origin(Protocol):
-    """Where samples come from."""
+    """A source of samples."""
 
     @property
     def spec(self) -> ResolvedSpec:
@@ -64,13 +64,13 @@ class Origin(Protocol):
 
     @property
     def sha256(self) -> str:
-        """Equal for equal samples only."""
+        """A digest that is equal only for equal samples."""
 
     def samples(self, split: Split) -> int:
         """Return the number of samples of a split."""
 
     def open(self, reading: Reading, batch: int, ranks: Ranks, workers: int) -> AbstractContextManager[Epochs]:
-        """Open the batches for one pass, in one of some worker processes, or in none (0)."""
+        """Open the batches for one pass; ``workers`` is the number of worker processes, 0 for none."""
 
 
 class Stored:
@@ -87,7 +87,7 @@ class Stored:
 
     @property
     def sha256(self) -> str:
-        """Of the dataset's manifest."""
+        """SHA-256 of the dataset's manifest."""
         return self._dataset.sha256
 
     def samples(self, split: Split) -> int:
@@ -96,7 +96,7 @@ class Stored:
 
     @contextmanager
     def open(self, reading: Reading, batch: int, ranks: Ranks, workers: int) -> Iterator[Epochs]:
-        """Open the batches; what was read stays in memory for the next pass of this process."""
+        """Open the batches; shards stay in memory for the next pass of this process."""
         if self._blocks is None or self._blocks[0] != os.getpid():
             budget = _BUDGET // max(workers, 1)
             blocks = ShardBlocks(self._dataset, reading.split, reading.input, None, budget)
@@ -105,12 +105,12 @@ class Stored:
         yield Stream(self._blocks[1], preparation, batch, reading.seed, reading.window, ranks, even=True)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Give a worker process what it needs to open the dataset for itself."""
+        """Return what a worker process needs to open the dataset itself."""
         return self.__dict__ | {"_blocks": None}
 
 
 class Renders(Protocol):
-    """Renders the samples of a split of a spec while a block runs, beside this process."""
+    """Renders the samples of a split of a spec in other processes, inside a ``with`` block."""
 
     @property
     def spec(self) -> ResolvedSpec:
@@ -120,12 +120,12 @@ class Renders(Protocol):
         """Return the number of samples of a split."""
 
     def open(self, split: Split, inputs: Inputs, processes: int) -> AbstractContextManager[LiveData]:
-        """Start what renders, for one of some processes that train together."""
+        """Start the renderer, for one of several processes that train together."""
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """The samples of a spec, rendered when they are needed."""
+    """The samples of a spec, rendered on demand."""
 
     renders: Renders
 
@@ -153,8 +153,8 @@ class Rendered:
         """
         if workers:
             raise SynthgenError(
-                f"num_workers: value {workers}; a spec is rendered by processes of its own, so give num_workers=0 to "
-                "the DataLoader, and their number by workers= to torch_dataset"
+                f"num_workers: value {workers}; a spec is rendered by separate processes; give num_workers=0 to "
+                "the DataLoader, and workers= to torch_dataset"
             )
         order = Order(reading.seed, ranks, reading.window)
         with self.renders.open(reading.split, reading.input, ranks.count) as data:
@@ -162,7 +162,7 @@ class Rendered:
 
 
 def moves(augmentation: Mapping[str, float] | None) -> Augmentation | None:
-    """Return an augmentation by its fields' names.
+    """Return an augmentation from values by field name.
 
     Raises:
         SpecError: There is no such field, or a value is out of range.

@@ -1,4 +1,4 @@
-"""Our samples for training loops of others: a `torch.utils.data.IterableDataset` over the same stream of batches.
+"""Samples for your own training loop: a `torch.utils.data.IterableDataset` over the same stream of batches.
 
 Order, artefacts and moves are those of our own loop with the same seed. An item's number is all that is needed to
 resume, and worker ``w`` of ``W`` makes every ``W``-th item, so a DataLoader puts them back in order.
@@ -20,23 +20,23 @@ from synthgen.training.streaming.preparation import Batch
 
 Item = dict[str, Tensor]
 _AT_ONCE = 64
-"""Samples that are made in one go where single ones are asked for."""
+"""Samples that are prepared together if single ones are requested."""
 
 
 class LandmarkDataset(IterableDataset[Item]):
-    """Samples, or batches of them, as tensors; `synthgen.torch_dataset` makes it.
+    """Samples, or batches of them, as tensors; created by `synthgen.torch_dataset`.
 
-    An item is a dict; of a batch of N samples each tensor has N as its first dimension:
+    An item is a dict; in a batch of N samples, each tensor has N as its first dimension:
 
     - ``image`` (1, H, W) float32: the mask, 0 or 1; or depth with mean 0 and deviation 1 over the body.
     - ``target`` (K, 2) float32: the landmarks as x and y from -1 (left, top edge) to 1; for depth (K, 3), with
       the depth of each in the units of ``image``.
-    - ``landmarks_px`` (K, 2) float32: the same in continuous pixels of the patch.
+    - ``landmarks_px`` (K, 2) float32: the landmarks in continuous pixels of the patch.
     - ``visible`` (K,) bool, ``index`` int64.
     - ``depth_scale`` (2,) float32, for depth: mean and deviation in mm, which undo the normalization.
 
-    Right hands come mirrored, as left ones. Several ranks get disjoint samples, as many on each, so that all do the
-    same number of steps: up to ``world_size - 1`` samples of an epoch are left out.
+    Right hands are mirrored to left hands. Ranks get disjoint samples, the same number each, so that all do the same
+    number of steps: up to ``world_size - 1`` samples of an epoch are dropped.
     """
 
     def __init__(self, origin: Origin, reading: Reading) -> None:
@@ -45,7 +45,7 @@ class LandmarkDataset(IterableDataset[Item]):
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]  # workers that outlive an epoch read it
         self._resume: dict[str, Any] = {}
         self._done = 0
-        origin.samples(reading.split)  # refuses a split without samples
+        origin.samples(reading.split)  # rejects a split without samples
         ranks = self._ranks()
         if not 0 <= ranks.rank < ranks.count:
             raise SynthgenError(f"rank: value {ranks.rank}; give 0 to {ranks.count - 1}, below world_size")
@@ -53,7 +53,7 @@ class LandmarkDataset(IterableDataset[Item]):
             raise SynthgenError(f"batch_size: value {reading.batch_size}; give 1 or more, or None for single samples")
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch of the next pass, from 0: another one has another order, artefacts and moves."""
+        """Choose the epoch of the next pass, from 0: each epoch has its own order, artefacts and moves."""
         self._epoch.fill_(epoch)
         if self._resume.get("epoch") != epoch:
             self._resume, self._done = {}, 0
@@ -64,7 +64,7 @@ class LandmarkDataset(IterableDataset[Item]):
         return samples if size is None else -(-samples // size)
 
     def state_dict(self, position: int | None = None) -> dict[str, Any]:
-        """Return what `load_state_dict` resumes from: the epoch and the number of items that are done.
+        """Return the state for `load_state_dict`: the epoch and the number of completed items.
 
         Args:
             position: Items that the training loop has used in this epoch. With ``num_workers`` above 0 and a plain
@@ -79,15 +79,15 @@ class LandmarkDataset(IterableDataset[Item]):
         return {"epoch": int(self._epoch), "position": done, "worker": worker, "workers": workers} | self._identity()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Set the epoch, and begin its next pass after the items that are done.
+        """Set the epoch, and start its next pass after the completed items.
 
         Raises:
-            SynthgenError: The state is of other data, or of a dataset with other options.
+            SynthgenError: The state belongs to other data, or to a dataset with other options.
 
         """
         for key, here in self._identity().items():
             if state.get(key) != here:
-                raise SynthgenError(f"state: {key} is {state.get(key)!r:.80} there and {here!r:.80} here; "
+                raise SynthgenError(f"state: {key} is {state.get(key)!r:.80} in the state but {here!r:.80} here; "
                                     "resume with the same data and options")  # fmt: skip
         self.set_epoch(state["epoch"])
         self._resume, self._done = dict(state), state["position"]
@@ -116,21 +116,21 @@ class LandmarkDataset(IterableDataset[Item]):
                 skipped = 0
 
     def _begin(self, worker: int, workers: int, epoch: int) -> int:
-        """Return the batch that this process begins with; of single samples, how many of its own are done."""
+        """Return the first batch of this process; for single samples, the number of its own that are completed."""
         state, batches = self._resume, self._reading.batch_size is not None
         if not workers:
-            self._resume = {}  # workers have a copy, which ends with them or with the epoch
+            self._resume = {}  # workers have a copy, valid until they or the epoch end
         first = worker if batches else 0
         if not state or state["epoch"] != epoch:
             return first
         if state["workers"]:  # of one worker
             if (state["worker"], state["workers"]) != (worker, workers):
                 raise SynthgenError(
-                    f"num_workers: value {workers}; the state is of {state['workers']}, give the same number"
+                    f"num_workers: value {workers}; the state was saved with {state['workers']}; give the same number"
                 )
             return int(state["position"])
         if workers > 1 and not batches and state["position"]:
-            raise SynthgenError("batch_size: value None; to resume with several workers give a number of samples")
+            raise SynthgenError("batch_size: value None; give a number of samples to resume with several workers")
         return first + int(state["position"])
 
     def _ranks(self) -> Ranks:
@@ -151,7 +151,7 @@ class LandmarkDataset(IterableDataset[Item]):
         }  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
-        """Tell a worker process which rank this is; it is in no group itself."""
+        """Pass the rank on to worker processes, which belong to no process group."""
         return self.__dict__ | {"_reading": replace(self._reading, ranks=self._ranks())}
 
 

@@ -58,7 +58,7 @@ def train(job: Job, device: Device, keeping: Keeping | None = None, listener: Li
     """
     listener = listener or Silent()
     if not device.same_everywhere(job.history[-1].sha256):
-        raise SynthgenError("--data: the processes see different datasets; name a tag or a commit, which do not move")
+        raise SynthgenError("--data: the processes see different datasets; give a fixed revision, a tag or a commit")
     begun = load_checkpoint(keeping.folder) if keeping and has_checkpoint(keeping.folder) else None
     if begun and keeping:
         _check_same(begun, job, keeping.folder)
@@ -112,7 +112,7 @@ def train_step(
 
 
 class _Run:
-    """A training in memory."""
+    """The state of a training in memory."""
 
     def __init__(self, job: Job, device: Device, begun: Checkpoint | None) -> None:
         config, domain = job.config, job.domain
@@ -124,7 +124,7 @@ class _Run:
             try:
                 model.load_state_dict(weights)
             except RuntimeError:
-                raise CheckpointError(f"weights: do not fit network {config.arch} for this data") from None
+                raise CheckpointError(f"weights: do not match network {config.arch} for this data") from None
         self.model = device.place(model)
         self.running = device.wrap(self.model)
         self.optimizer = build_optimizer(self.model, config)
@@ -257,13 +257,13 @@ def _open_logs(keeping: Keeping, step: int) -> list[Log]:
 
 
 def _check_same(begun: Checkpoint, job: Job, folder: Path) -> None:
-    """Refuse to resume another training."""
+    """Reject a folder with another training."""
     difference = begun.domain.difference(job.domain)
     old, new = begun.config.model_dump(exclude={"name"}), job.config.model_dump(exclude={"name"})
     for field in old:
         if not difference and old[field] != new[field]:
             difference = f"config.{field}: {old[field]} there, {new[field]} here"
     if not difference and begun.history != job.history:
-        difference = f"trained on {begun.history[-1].name} there, on {job.history[-1].name} of another content here"
+        difference = f"trained on {begun.history[-1].name} there, on {job.history[-1].name} with other content here"
     if difference:
-        raise CheckpointError(f"{folder}: holds another training ({difference}); choose another --out")
+        raise CheckpointError(f"{folder}: contains another training ({difference}); choose another --out")
