@@ -59,7 +59,7 @@ class LandmarkDataset(IterableDataset[Item]):
             self._resume, self._done = {}, 0
 
     def __len__(self) -> int:
-        """Return the items of a pass on this rank, the same on all ranks."""
+        """Return the number of items in a pass on this rank, the same on all ranks."""
         samples, size = self._origin.samples(self._reading.split) // self._ranks().count, self._reading.batch_size
         return samples if size is None else -(-samples // size)
 
@@ -68,8 +68,8 @@ class LandmarkDataset(IterableDataset[Item]):
 
         Args:
             position: Items that the training loop has used in this epoch. With ``num_workers`` above 0 and a plain
-                DataLoader only the loop knows it, for the workers are ahead; None is right for ``num_workers=0``, and
-                within the workers of a loader that asks them.
+                DataLoader only the loop knows this number, because the workers run ahead; None is correct for
+                ``num_workers=0``, and in workers whose loader collects their states.
 
         """
         worker, workers = _worker()

@@ -7,7 +7,7 @@ import numpy as np
 
 from synthgen.errors import ScanError
 from synthgen.geometry import Floats
-from synthgen.training.scans.formats.untrusted_files import beside, file_size, open_regular, read_head
+from synthgen.training.scans.formats.untrusted_files import file_size, open_regular, read_head, sibling_file
 from synthgen.training.scans.formats.voxels import Layout, check_affine, check_sizes
 
 _MAX_HEADER = 65536
@@ -111,7 +111,7 @@ def _data_file(path: Path, fields: Mapping[str, str], end: int) -> tuple[Path, i
         return path, end
     if name.upper().startswith("LIST") or "%" in name:
         raise ScanError(f"{path}: its voxels are split over several files; save it as one .mha")
-    return beside(path, name), header_size
+    return sibling_file(path, name), header_size
 
 
 @np.errstate(over="ignore", invalid="ignore")  # values that are not finite are rejected later

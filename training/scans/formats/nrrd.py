@@ -9,7 +9,7 @@ import numpy as np
 
 from synthgen.errors import ScanError
 from synthgen.geometry import Floats
-from synthgen.training.scans.formats.untrusted_files import beside, file_size, open_regular, read_head
+from synthgen.training.scans.formats.untrusted_files import file_size, open_regular, read_head, sibling_file
 from synthgen.training.scans.formats.voxels import Layout, check_affine, check_sizes
 
 _MAX_HEADER = 2**20
@@ -191,7 +191,7 @@ def _data_file(path: Path, fields: Mapping[str, str], end: int) -> tuple[Path, i
         return path, end, skip
     if name.upper().startswith("LIST") or "%" in name:
         raise ScanError(f"{path}: its voxels are split over several files; save it as one .nrrd")
-    return beside(path, name), 0, skip
+    return sibling_file(path, name), 0, skip
 
 
 def _field(path: Path, fields: Mapping[str, str], name: str) -> str:

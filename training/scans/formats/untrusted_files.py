@@ -55,7 +55,7 @@ def read_small(path: Path, max_bytes: int) -> bytes:
     return data
 
 
-def beside(header: Path, name: str) -> Path:
+def sibling_file(header: Path, name: str) -> Path:
     """Return the data file that a header names, which must be in the same folder as the header.
 
     Raises:
