@@ -42,7 +42,7 @@ def build(
 
     with counting() as bar:
         built = build_set(
-            table, load_spec(spec), out, skip_bad=skip_bad, told=lambda row, done, total: bar(row.id, done, total)
+            table, load_spec(spec), out, skip_bad=skip_bad, report=lambda row, done, total: bar(row.id, done, total)
         )
     for refused in built.refused:
         typer.echo(f"skipped: {refused.row.id} (line {refused.row.line}): {refused.reason}", err=True)
@@ -68,7 +68,7 @@ def check(
     loaded = load_spec(spec)
     info = scans.scanset_info(loaded)
     with counting() as bar:
-        found, wrong = scans.check(table, loaded, told=lambda row, done, total: bar(row.id, done, total))
+        found, wrong = scans.check(table, loaded, report=lambda row, done, total: bar(row.id, done, total))
     if out is not None and found:
         scans.preview(found, info.landmark_names, f"{table.name}, {info.width} x {info.height}").save(out)
         typer.echo(out)

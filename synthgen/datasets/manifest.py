@@ -69,7 +69,7 @@ def parse_manifest(content: bytes, where: str) -> Manifest:
     try:
         data = json.loads(content)
     except (ValueError, RecursionError) as error:
-        raise DatasetError(f"{where}: is no JSON ({str(error)[:100]}); restore it") from None
+        raise DatasetError(f"{where}: is not valid JSON ({str(error)[:100]}); restore it") from None
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise DatasetError(f"{where}: is not of a synthgen dataset; give a folder that `synthgen render` wrote")
     version = data.get("format_version")

@@ -168,7 +168,7 @@ def test_with_both_columns_the_thumb_tells_the_side():
     assert found(volume, tips, up="S", viewed_from="P").side == "left"  # seen from the other side it looks like one
     with pytest.raises(ScanError, match=r"^side: left, but the thumb lies at the image's left"):
         found(volume, tips, up="S", viewed_from="A", side="left")
-    with pytest.raises(ScanError, match=r"^side: empty, and no landmarks .* set it to left or right"):
+    with pytest.raises(ScanError, match=r"^side: empty, and there are no landmarks .* set it to left or right"):
         found(volume, {"index": tips["index"]}, up="S", viewed_from="A")
 
 

@@ -300,7 +300,7 @@ def test_methods_that_do_not_fit_the_scan_are_refused(hand):
     for image, landmarks, columns, text in (
         (Picture(mask, None), points, {"method": "volume"}, "^method: volume, but the scan is a 2D image"),
         (Picture(mask, None), points, {"threshold": "hounsfield"}, "^threshold: hounsfield is for CT volumes"),
-        (Picture(mask, None), None, {}, "^side: empty, and no landmarks"),
+        (Picture(mask, None), None, {}, "^side: empty, and there are no landmarks"),
         (*hand, {"method": "radiograph"}, "^method: radiograph, but the scan is a volume"),
     ):
         with pytest.raises(ScanError, match=text):

@@ -78,7 +78,7 @@ def test_other_programs_tables_are_read(table, tmp_path):
         ("id,image\nx,a.nii.gz\n", ": has no column subject; add it"),
         ("id,id,subject,image\n", ":1: column 'id' occurs twice"),
         (f"{HEAD}\nx,y,a.nii.gz\n", ":2: 3 cells where the header has 4"),
-        (f"{HEAD}\nx,y,a.nii.gz,\n\nx,z,a.nii.gz,\n", ":4: id x stands in line 2 too"),
+        (f"{HEAD}\nx,y,a.nii.gz,\n\nx,z,a.nii.gz,\n", ":4: id x is already used in line 2"),
         (f"{HEAD}\n,y,a.nii.gz,\n", ":2: id: is empty"),
         (f"{HEAD}\nx,,a.nii.gz,\n", ":2: subject: is empty"),
         (f"{HEAD}\nx,y,,\n", ":2: image: is empty"),

@@ -1,1 +1,1 @@
-"""Real scans brought to the domain of the renderings: orientation, silhouette, patch, scan set."""
+"""Real scans in the domain of the renderings: orientation, silhouette, patch, scan set."""

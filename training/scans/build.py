@@ -17,8 +17,8 @@ from synthgen.training.scans.import_scan import ImportedScan, import_scan
 from synthgen.training.scans.scan_set import Scan, ScanSet, ScanSetInfo, write_scanset
 from synthgen.training.scans.table import ScanRow, read_scan_table
 
-Told = Callable[[ScanRow, int, int], None]
-"""Is told the scan in hand, how many are done, and how many there are."""
+Report = Callable[[ScanRow, int, int], None]
+"""Receives progress: the current scan, the number done, and the total."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Built:
-    """The scans of a table that could be brought to the common domain, and those that could not."""
+    """The scans of a table that could be converted to the common domain, and those that could not."""
 
     set: ScanSet
     refused: tuple[Refused, ...]
@@ -51,7 +51,9 @@ def scanset_info(spec: ResolvedSpec) -> ScanSetInfo:
     )
 
 
-def build(table: Path, spec: ResolvedSpec, out: Path, *, skip_bad: bool = False, told: Told = lambda *_: None) -> Built:
+def build(
+    table: Path, spec: ResolvedSpec, out: Path, *, skip_bad: bool = False, report: Report = lambda *_: None
+) -> Built:
     """Bring the scans of a table to the common domain and write them to a scan set.
 
     Args:
@@ -59,14 +61,14 @@ def build(table: Path, spec: ResolvedSpec, out: Path, *, skip_bad: bool = False,
         spec: Resolved.
         out: The HDF5 file.
         skip_bad: Leave out scans that cannot be used, rather than stop at the first.
-        told: Is told how far the work is.
+        report: Receives progress.
 
     Raises:
         ScanError: The table or a scan cannot be used; nothing is written then.
 
     """
     scans, refused = [], []
-    for row, result in _imported(table, spec, told):
+    for row, result in _imported(table, spec, report):
         problem = result if isinstance(result, str) else next(iter(result.problems), None)
         if problem is None and not isinstance(result, str):
             scans.append(result.scan)
@@ -81,10 +83,10 @@ def build(table: Path, spec: ResolvedSpec, out: Path, *, skip_bad: bool = False,
     return Built(built, tuple(refused))
 
 
-def check(table: Path, spec: ResolvedSpec, told: Told = lambda *_: None) -> tuple[list[Scan], list[Refused]]:
-    """Bring all scans of a table to the common domain, write nothing, and tell all that is wrong or looks wrong."""
+def check(table: Path, spec: ResolvedSpec, report: Report = lambda *_: None) -> tuple[list[Scan], list[Refused]]:
+    """Convert all scans of a table to the common domain without writing them, and report every problem."""
     scans, wrong = [], []
-    for row, result in _imported(table, spec, told):
+    for row, result in _imported(table, spec, report):
         if isinstance(result, str):
             wrong.append(Refused(row, result))
             continue
@@ -93,12 +95,12 @@ def check(table: Path, spec: ResolvedSpec, told: Told = lambda *_: None) -> tupl
     return scans, wrong
 
 
-def _imported(table: Path, spec: ResolvedSpec, told: Told) -> Iterator[tuple[ScanRow, ImportedScan | str]]:
+def _imported(table: Path, spec: ResolvedSpec, report: Report) -> Iterator[tuple[ScanRow, ImportedScan | str]]:
     """Yield each scan or the reason against it."""
     rows, domain = read_scan_table(table), Domain.of_spec(spec)
     with ChildReader() as reader:
         for done, row in enumerate(rows):
-            told(row, done, len(rows))
+            report(row, done, len(rows))
             try:
                 yield row, reader.call(row.image, import_scan, row, table, domain)
             except ScanError as error:

@@ -27,7 +27,7 @@ class ChildReader:
     """Calls functions in a child process, one after the other.
 
     The child starts with the first call and stays for the next ones; after one that broke it, a new one starts. It is
-    started as a program of its own, not through multiprocessing, because that runs the caller's script once more.
+    started as a separate program, not through multiprocessing, which would run the caller's script again.
     """
 
     def __init__(self, time_limit_s: float = TIME_LIMIT_S) -> None:
@@ -113,13 +113,13 @@ def _answer(path: Path, function: Callable[..., Any], arguments: tuple[Any, ...]
         return error
     except MemoryError:
         return ScanError(f"{path}: reading it takes more memory than is free; resample it, or check its header")
-    except Exception as error:  # noqa: BLE001 (whatever a library raises over a damaged file; the other files go on)
+    except Exception as error:  # noqa: BLE001 (any error that a library raises for a damaged file; other files are read)
         text = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         return ScanError(f"{path}: cannot be read ({text}); copy or export it again")
 
 
 def _limit_memory() -> None:
-    """Let this process take what is free now and no more, where the system can do that."""
+    """Limit the memory of this process to what is free now, if the system supports it."""
     with suppress(ImportError, OSError, ValueError):
         import resource  # noqa: PLC0415 (not on Windows)
 

@@ -23,7 +23,7 @@ from synthgen.training.scans.table import ScanRow
 _CROWD, _CLOSE = 3, 0.15
 """So many landmarks within this part of the silhouette's extent are in other units, if those would fit the image."""
 _TOLERANCE = 1.0
-"""A landmark may lie this many voxels or pixels outside: people click on the outermost voxel."""
+"""A landmark may be this many voxels or pixels outside the image: people click on the outermost voxel."""
 _FRAMES = {"they look like RAS coordinates, say so in the file or change the signs of x and y": (-1.0, -1.0, 1.0)}
 _UNITS = {
     "they look like metres, give mm": (1000.0, 1000.0, 1000.0),
@@ -126,7 +126,7 @@ def _are_out(image: Volume | Picture, voxels: Mapping[str, Floats]) -> list[str]
 
 
 def _outside(image: Volume | Picture, points: Points) -> str | None:
-    """Say which landmarks lie outside the image, and what would explain it."""
+    """Report which landmarks are outside the image, and a likely cause."""
     out = _are_out(image, _voxels(image, points))
     if not out:
         return None
@@ -136,12 +136,12 @@ def _outside(image: Volume | Picture, points: Points) -> str | None:
 
 
 def _lost(image: Volume | Picture, points: Points | None) -> bool:
-    """Whether every landmark lies outside: then nothing can be made of the file."""
+    """Whether every landmark is outside the image: then the file is unusable."""
     return points is not None and len(_are_out(image, _voxels(image, points))) == len(points.points)
 
 
 def _crowded(image: Volume | Picture, points: Points, patch: ScanPatch) -> str | None:
-    """Say when the landmarks lie too close to each other for what is seen: then their units cannot be right."""
+    """Report landmarks that are too close together for the silhouette: their units cannot be right."""
     known = patch.landmarks_px[np.isfinite(patch.landmarks_px).all(axis=1)]
     rows, columns = np.nonzero(patch.mask)
     if len(known) < _CROWD or not len(rows):

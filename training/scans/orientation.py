@@ -1,7 +1,7 @@
 """Which way a volume is looked at: from patient directions, through the direction matrix, never from array order.
 
 The image's x points right, y down, depth away from the viewer. Oblique volumes take the nearest axes; the rest of the
-rotation stands in the affine.
+rotation is in the affine.
 """
 
 import itertools
@@ -36,7 +36,7 @@ CLEARLY_THINNER = 0.85
 LEAVES, STAYS = 0.2, 0.5
 """An end leaves the volume when its last plane holds this much of the fullest plane, and the others half of that."""
 BESIDE = 0.1
-"""A thumb that lies to one side of the fingers by less than this part of its distance to them tells nothing."""
+"""A thumb that is to one side of the fingers by less than this share of its distance to them is ambiguous."""
 
 Planes = tuple[NDArray[np.int64], ...]
 """Tissue voxels in each plane along i, j and k."""
@@ -80,10 +80,10 @@ class Orientation:
 
 
 def view_of(affine: Floats, up: Direction, viewed_from: Direction) -> View:
-    """Return the view of a volume with this affine (4, 4) whose axes lie nearest to the directions asked for.
+    """Return the view of a volume with this affine (4, 4) whose axes are nearest to the requested directions.
 
     Raises:
-        ScanError: Both directions lie on one axis.
+        ScanError: Both directions are on one axis.
     """
     down, away = -np.array(DIRECTIONS[up]), -np.array(DIRECTIONS[viewed_from])
     if abs(down @ away) == 1:
@@ -143,20 +143,20 @@ def orient(
     thumbs = [thumb_to_the_right(_in_image(volume, view, tips_mm)) for view in views]
     if settings.side is None and any(thumb is not None for thumb in thumbs):
         raise ScanError(
-            "viewed_from: auto tells the back of a hand from its palm by the thumb and the side, and side is empty; "
+            "viewed_from: auto needs the side to distinguish the back of a hand from its palm, and side is empty; "
             "set side to left or right, or viewed_from to the direction that the back of the hand faces"
         )
     for view, thumb in zip(views, thumbs, strict=True):
         if thumb is not None and thumb == (settings.side == "left"):
             return _orientation(volume.affine, view, settings.side)
     raise ScanError(
-        "viewed_from: auto tells the back of a hand from its palm by landmarks of the thumb and the fingers, and there "
-        "are none, or the thumb lies straight before them; set viewed_from to L, R, A, P, S or I"
+        "viewed_from: auto needs landmarks of thumb and fingers to distinguish the back of a hand from its palm, and "
+        "there are none, or the thumb is straight in front of the fingers; set viewed_from to L, R, A, P, S or I"
     )
 
 
 def thumb_to_the_right(tips: Mapping[str, Floats]) -> bool | None:
-    """Whether the thumb lies right of the fingers, by landmarks (2,) in the image by name; None: it cannot be told."""
+    """Whether the thumb is right of the fingers, by landmarks (2,) in the image by name; None: ambiguous."""
     found = {name: tips[key] for name in ("thumb", *FINGERS) for end in ENDS for key in (name + end,) if key in tips}
     fingers = [found[name] for name in FINGERS if name in found]
     if "thumb" not in found or not fingers:
@@ -175,12 +175,14 @@ def side_of_hand(stated: Side | None, tips: Mapping[str, Floats]) -> Side:
         tips: Landmarks (2,) in the image, x right, by name.
 
     Raises:
-        ScanError: Nothing tells the side, or the thumb contradicts what is stated.
+        ScanError: The side cannot be determined, or the thumb contradicts the stated side.
     """
     thumb_right = thumb_to_the_right(tips)
     if thumb_right is None:
         if stated is None:
-            raise ScanError("side: empty, and no landmarks of thumb and fingers tell it; set it to left or right")
+            raise ScanError(
+                "side: empty, and there are no landmarks of thumb and fingers to determine it; set it to left or right"
+            )
         return stated
     shown: Side = "left" if thumb_right else "right"
     if stated not in {None, shown}:
@@ -199,7 +201,7 @@ def _given(direction: Literal[Direction, "auto"] | None) -> Direction | None:
 def _likely(
     volume: Volume, up: Direction | None, viewed_from: Direction | None, planes: Callable[[], Planes]
 ) -> list[View]:
-    """Return the views of a hand that fit what is given and how the tissue lies: one, or one from each side."""
+    """Return the views of a hand that fit the settings and the tissue: one, or one from each side."""
     unit = _unit(volume.affine)
     counts = planes()
     if up:
@@ -230,7 +232,7 @@ def _thinnest(volume: Volume, counts: Planes, axes: list[int]) -> int:
 
 
 def _extent(counts: NDArray[np.int64]) -> float:
-    """Return in how many planes nearly all tissue lies; a few voxels of noise do not count."""
+    """Return the number of planes that contain nearly all tissue; a few voxels of noise do not count."""
     share = np.cumsum(counts) / max(counts.sum(), 1)
     return float(np.searchsorted(share, 0.995) - np.searchsorted(share, 0.005) + 1)
 
@@ -262,7 +264,7 @@ def _unit(affine: Floats) -> Floats:
 
 
 def _proper_views(unit: Floats) -> list[View]:
-    """Return the 24 views in which right, down and away stand like the axes of a camera: nothing is mirrored."""
+    """Return the 24 views in which right, down and away form a camera's axes: nothing is mirrored."""
     views = [
         View((x, y, z), (a, b, c))
         for x, y, z in itertools.permutations(range(3))

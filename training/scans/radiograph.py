@@ -2,7 +2,7 @@
 
 The background is modelled (a parabola, then what varies slowly about it) and taken off; what stands out by a part of
 what the hand does is tissue. Collimated borders, strips of stray light along a border, labels and step wedges are not
-the hand: they are left out of the background, or are components of their own.
+the hand: they are excluded from the background, or are separate components.
 """
 
 from dataclasses import dataclass
@@ -115,7 +115,7 @@ def _blank_borders(image: Field) -> Mask:
 
 
 def _without_background(image: Field, usable: Mask) -> _Flat:
-    """Take the background off, which is everything that does not stand out by what is found to be tissue."""
+    """Remove the background: everything that does not stand out by the contrast of tissue."""
     spread = float(np.subtract(*np.percentile(image[usable], [99, 1])))
     middle = otsu(image[usable])
     _check_bright(image > middle)
@@ -157,7 +157,7 @@ def _parabola(image: Field, candidates: Mask, least_noise: float) -> Field:
 
 
 def _strip(mask: Mask) -> Mask:
-    """Return what lies along the left border in a narrow strip, as stray light does; what only crosses it stays."""
+    """Return what is in a narrow strip along the left border, such as stray light; what only crosses it is kept."""
     height, width = mask.shape
     run = np.where(mask.all(axis=1), width, mask.argmin(axis=1))
     narrow = run <= STRIP * width

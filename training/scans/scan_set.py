@@ -39,7 +39,7 @@ class ScanSetInfo:
     framing: str
     """JSON of the spec's framing: networks and scans must share it."""
     spec_sha256: str
-    """Of the resolved spec whose image, framing and landmarks the scans were brought to."""
+    """Digest of the resolved spec whose image, framing and landmarks the scans were converted to."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def write_scanset(path: Path, info: ScanSetInfo, scans: Sequence[Scan]) -> None:
 
     """
     if not scans:
-        raise ScanError(f"{path}: there is no scan to write; every line of the table was left out")
+        raise ScanError(f"{path}: no scan to write: every row of the table was skipped")
     flat = [scan.id for scan in scans if scan.depth_mm is None]
     if flat and len(flat) < len(scans):
         raise ScanError(f"{path}: {flat[0]} is 2D and others are volumes; build one scan set of each kind")
@@ -134,7 +134,7 @@ def read_scanset(path: Path) -> ScanSet:
     """Read a scan set.
 
     Raises:
-        ScanError: The file is no scan set, is of a newer version, or is damaged.
+        ScanError: The file is not a scan set, is of a newer version, or is damaged.
 
     """
     try:
@@ -172,7 +172,9 @@ def _checked(path: Path, store: h5py.File, info: ScanSetInfo) -> dict[str, NDArr
     """Load the datasets once their types and sizes are those of a scan set."""
     k = len(info.landmark_names)
     if not (0 < info.width <= MAX_SIDE and 0 < info.height <= MAX_SIDE and 0 < k <= MAX_LANDMARKS):
-        raise ScanError(f"{path}: {info.width}x{info.height} pixels and {k} landmarks are no scan set; build it again")
+        raise ScanError(
+            f"{path}: {info.width}x{info.height} pixels and {k} landmarks are not valid for a scan set; build it again"
+        )
     image = (info.height, info.width)
     shapes: dict[str, tuple[int, ...]] = {
         "mask": image, "depth_mm": image, "landmarks_px": (k, 2), "landmarks_mm": (k, 3), "patch_to_source": (4, 4),
@@ -198,10 +200,10 @@ def _local(path: Path, store: h5py.File, name: str) -> h5py.Dataset:
     """Return a dataset of the file itself: no link to another file, no data stored outside."""
     link = store.get(name, getlink=True)
     if not isinstance(link, h5py.HardLink):
-        raise ScanError(f"{path}: {name} is missing, or lies in another file; build it again")
+        raise ScanError(f"{path}: {name} is missing, or is stored in another file; build it again")
     data = store[name]
     if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual:
-        raise ScanError(f"{path}: {name} is missing, or lies in another file; build it again")
+        raise ScanError(f"{path}: {name} is missing, or is stored in another file; build it again")
     return data
 
 
@@ -219,7 +221,7 @@ def _scan(row: dict[str, Any]) -> Scan:
 
 
 def scan_points_mm(scan: Scan, points_px: Floats, depth_mm: Floats) -> Floats:
-    """Return where patch pixels (K, 2) with depths (K,) lie in the source: (K, 3) LPS mm, or pixels for 2D scans."""
+    """Return patch pixels (K, 2) with depths (K,) in the frame of the source: (K, 3) LPS mm, or pixels for 2D scans."""
     points = np.column_stack([points_px, depth_mm, np.ones(len(points_px))])
     with np.errstate(invalid="ignore"):
         return (points @ scan.patch_to_source.T)[:, :3]

@@ -17,7 +17,7 @@ from synthgen.training.scans.orientation import Seen
 SAMPLED_ROWS = 256
 """Rows that are looked at, evenly spread."""
 THICK_MM = 60.0
-"""More tissue than this along depth is no table."""
+"""A column with more tissue than this along depth is not the table."""
 PLATE_MM = 35.0
 """A single plate is at most this thick, and a voxel at each face."""
 STRUCTURE_MM = 100.0
@@ -30,17 +30,17 @@ SIDE_MM = 10.0
 STEEPEST = 1.2
 """It rises by at most this much in depth per x; the rim of a limb is steeper."""
 LEAST_ROWS, SAME_DEPTH, LEAST_PLATE = 0.6, 0.6, 0.25
-"""A table lies in so many of the rows; in so many of these its back is where the model says, and it is thin."""
+"""A table is in this share of the rows; in these shares of those, its back fits the model, and it is thin."""
 ALL_ROWS = 0.9
-"""A piece that is cut off is bare in so many of the rows."""
+"""A piece that is cut off is bare in this share of the rows."""
 RIM_ROWS = 0.05
-"""Beside such columns it goes on as long as so many rows show it: a table that lies askew."""
+"""Next to such columns it continues as long as this share of the rows shows it: a tilted table."""
 LEAST_BODY = 0.02
 """Where fewer columns than this are thick there is no body, and what is thin must be the subject."""
 USUAL_MM, HIGHER_MM = 60.0, 25.0
 """What a table measures is found within this distance along x, and nowhere exceeded by more than the other in depth."""
 FREE_ROWS = 0.04
-"""How far the table reaches is told by so many rows at least."""
+"""The extent of the table is determined by at least this many rows."""
 LARGEST_GAP_MM = 100.0
 """Over this width without a free column the surface is interpolated."""
 RIM_MM = 3.0
@@ -154,7 +154,7 @@ def _pieces(certain: NDArray[np.bool_], bare: Floats, level: Floats, spacing_mm:
     Args:
         certain: (W,) where most rows look like a table.
         bare: (W,) in how many of the rows a thin plate is seen, 0 to 1.
-        level: (W,) how deep it lies.
+        level: (W,) its depth.
         spacing_mm: Of the voxels.
     """
     width_mm, _, deep_mm = spacing_mm
@@ -199,7 +199,7 @@ def _sag_and_level(back: Floats, along: Floats) -> tuple[Floats | None, Floats]:
 
 
 def _bend(along: Floats, sag: Floats) -> Floats:
-    """Return (n,) how much deeper than its level the table lies along y."""
+    """Return (n,) how much deeper than its level the table is along y."""
     return sag[0] * along + sag[1] * along**2
 
 

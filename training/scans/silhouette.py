@@ -20,12 +20,12 @@ from synthgen.training.scans.scanner_table import table_start
 AIR_HU, TISSUE_HU = -1000.0, -400.0
 """Air, and the usual threshold between air and tissue."""
 MOSTLY_AIR_HU, LEAST_AIR = -700.0, 0.02
-"""Values are Hounsfield units when at least so many of them are below this; no other modality has such values."""
+"""Values are Hounsfield units if at least this share of them is below this; no other modality has such values."""
 BINS = 2**16
 TAIL = 1e-3
 """This part of the values at each end does not stretch the histogram."""
 LEAST_CONTRAST = 4.0
-"""Otsu's classes differ by so many deviations of the darker one, or else there is only noise."""
+"""Otsu's classes must differ by this many deviations of the darker one; otherwise there is only noise."""
 SPECKLE_MM2, HOLE_MM2 = 25.0, 50.0
 """Smaller components are speckle; smaller holes are filled, larger ones are gaps, as between an arm and the trunk."""
 UNKNOWN_IMAGE_MM2 = 33_000.0
@@ -70,10 +70,10 @@ class Binarized:
 
 
 def choose_threshold(voxels: NDArray[Any], rule: float | Literal["otsu", "hounsfield"] | None) -> Threshold:
-    """Find the air threshold of a volume, the same in whatever order its voxels are stored.
+    """Find the air threshold of a volume, independent of the order of its voxels.
 
     Args:
-        voxels: (I, J, K) in whatever order.
+        voxels: (I, J, K) in any order.
         rule: A value, a rule, or None: -400 for Hounsfield units, else Otsu's threshold.
 
     Raises:
@@ -98,7 +98,7 @@ def choose_threshold(voxels: NDArray[Any], rule: float | Literal["otsu", "hounsf
 
 
 def otsu(values: NDArray[Any]) -> float:
-    """Return Otsu's threshold of any numbers (n,), whether or not two classes stand apart.
+    """Return Otsu's threshold of any numbers (n,), whether or not there are two separate classes.
 
     Raises:
         ScanError: They are all the same.
@@ -226,7 +226,7 @@ def _histogram(voxels: NDArray[Any]) -> tuple[NDArray[np.int64], float, float]:
 
 
 def _bins(values: NDArray[Any], low: float, high: float, step: float) -> NDArray[np.int64]:
-    """Return the bin of each finite value, (n,); what lies outside belongs to the first or the last."""
+    """Return the bin of each finite value, (n,); values outside belong to the first or the last."""
     if values.dtype.kind in "iub" and step == 1:
         return np.clip(values.ravel(order="K").astype(np.int64), round(low), round(high)) - round(low)
     finite = values[np.isfinite(values)].astype(np.float64)

@@ -61,7 +61,7 @@ Threshold = Annotated[float | Literal["otsu", "hounsfield"], BeforeValidator(_th
 
 
 class ScanSettings(BaseModel):
-    """How one scan is brought to the common domain; what is None is decided by the model or from the data."""
+    """How one scan is converted to the common domain; None: decided by the model or from the data."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -145,7 +145,7 @@ def read_scan_table(path: Path) -> tuple[ScanRow, ...]:
     for scan in found:
         if scan.id in lines:
             raise ScanError(
-                f"{path}:{scan.line}: id {scan.id} stands in line {lines[scan.id]} too; give each scan its own"
+                f"{path}:{scan.line}: id {scan.id} is already used in line {lines[scan.id]}; give each scan a unique id"
             )
         lines[scan.id] = scan.line
     return found
