@@ -14,10 +14,9 @@ if TYPE_CHECKING:
 def build_scan_set(
     table: str | Path, spec: "str | Path | ResolvedSpec", out: str | Path, *, skip_bad: bool = False
 ) -> "Built":
-    """Binarize and frame the scans of a table, and write them with their landmarks to one HDF5 file.
+    """Binarize and crop the scans of a table, and write them with their landmarks to one HDF5 file.
 
-    The scans are read in a child process, which imports the program that calls this: in a script, call it below
-    ``if __name__ == "__main__":``. A file that is there already is replaced.
+    The scans are read in a child process, because they are not trusted. An existing file is replaced.
 
     Args:
         table: CSV file with the columns ``id``, ``subject``, ``image``, ``landmarks`` and settings (docs/scans.md).
