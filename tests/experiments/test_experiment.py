@@ -245,7 +245,7 @@ def test_the_commands_go_from_scans_to_landmarks(home, experiment, results, caps
         assert np.allclose([*again.points.values()], [*points.points.values()])
     status, _, err = call_here(capsys, monkeypatch, "predict", image, image, *find[2:], "--out", tmp_path / "twice")
     assert status == 2
-    assert "would give the same files" in err
+    assert "would write the same files" in err
 
 
 @pytest.mark.slow
