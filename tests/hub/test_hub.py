@@ -666,7 +666,7 @@ def test_commands_that_cannot_work_say_why_in_one_line(hub, sealed, tmp_path):
         (("push", sealed, "--repo", "tester/x"), None, "error: token: missing"),
         (("push", sealed, "--repo", "x"), "hf_write", "error: repo: value 'x'; give owner/name"),
         (("pull", "tester/absent"), "hf_write", "error: hf://datasets/tester/absent: is not a dataset repository"),
-        (("verify", "hf://datasets/tester/absent"), "hf_write", "error: hf://datasets/tester/absent: is no dataset"),
+        (("verify", "hf://datasets/tester/absent"), "hf_write", "error: hf://datasets/tester/absent: is not a dataset"),
     ):
         done = run(hub, *arguments, token=token)
 
