@@ -343,7 +343,7 @@ def test_two_processes_learn_what_one_does(balls, dataset, tmp_path):
     ]
     assert [child.wait(timeout=300) for child in children] == [0, 0]
     alone = tmp_path / "alone"
-    config = CONFIG.changed(dropout=0.0, batch=batch, samples=137, epochs=1)
+    config = CONFIG.changed(dropout=0.0, batch_size=batch, samples=137, epochs=1)
     one = train(dataset_job(dataset, config), DEVICE, Keeping(alone))
     two = load_checkpoint(run)
 
