@@ -110,7 +110,7 @@ def test_shapes_and_poses_of_renderings_and_scans_do_not_meet(home):
     tables = [pq.read_table(path) for path in (home.root / "data" / "labels").glob("*.parquet")]
     young = [row for table in tables for row in table.select(["shape", "pose"]).to_pylist()]
     scene = phantom_scene(load_spec(str(OLD), {"seed": 1000}))
-    old = [scene.config(index) for index in range(PHANTOMS)]
+    old = [scene.recipe(index) for index in range(PHANTOMS)]
 
     assert len(young) == 5000
     for part, names in (("shape", SHAPE), ("pose", POSE)):
