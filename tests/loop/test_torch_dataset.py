@@ -187,6 +187,17 @@ def test_each_worker_resumes_from_its_own_state(folder, batch_size):
 
 
 @pytest.mark.slow
+def test_persistent_workers_resume_once(folder):
+    dataset = synthgen.torch_dataset(folder, batch_size=50, seed=1)
+    whole = loaded(dataset)
+    dataset.load_state_dict(dataset.state_dict(3))
+    loader = DataLoader(dataset, batch_size=None, num_workers=2, persistent_workers=True)
+
+    assert same(list(loader), whole[3:])
+    assert same(list(loader), whole)
+
+
+@pytest.mark.slow
 def test_a_state_of_another_number_of_workers_is_refused(folder):
     dataset = synthgen.torch_dataset(folder, batch_size=50)
     _, state = next(iter(DataLoader(Stateful(dataset), batch_size=None, num_workers=2)))

@@ -118,8 +118,7 @@ class LandmarkDataset(IterableDataset[Item]):
     def _begin(self, worker: int, workers: int, epoch: int) -> int:
         """Return the first batch of this process; for single samples, the number of its own that are completed."""
         state, batches = self._resume, self._reading.batch_size is not None
-        if not workers:
-            self._resume = {}  # workers have a copy, valid until they or the epoch end
+        self._resume = {}  # for one pass; persistent workers make more of them
         first = worker if batches else 0
         if not state or state["epoch"] != epoch:
             return first
